@@ -1,0 +1,67 @@
+# Every target does its own set-up: a virtual environment in the clone, the pinned dependencies, the package (editable).
+# PYTHON=python3.12 make test   picks the interpreter.
+PYTHON ?= python3
+VENV := .venv
+OLDEST := .venv-oldest
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 2
+# One thread a worker: two workers of many threads each would fight for the cores.
+TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+# What must hold under the oldest supported scikit-learn too.
+CORE_TESTS := tests/test_sklearn_checks.py tests/test_parameters.py tests/test_input.py tests/test_composition.py \
+	tests/test_training.py tests/test_callbacks.py
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-oldest docs lint format clean
+
+help:
+	@echo "make demo         fit FlowDensity to a real table and draw it"
+	@echo "make test         the whole test suite, doctests included"
+	@echo "make test-oldest  the core tests under the oldest supported scikit-learn"
+	@echo "make docs         the documentation site, in docs/_build/html, opened in a browser by its tests"
+	@echo "make lint         ruff: rules and format"
+	@echo "make format       apply ruff's fixes and format"
+
+# A stamp file says that an environment is complete; it goes stale with the files that determine it.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]" ruff
+	@touch $@
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[test]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	@touch $@
+
+venv: $(VENV)/.installed
+
+demo: venv
+	$(BIN)/python examples/demo.py
+
+test: venv
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
+
+test-oldest: $(OLDEST)/.installed
+	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(CORE_TESTS)
+
+# Warnings are errors. No network is needed once the packages are installed, neither to build the site nor to read it.
+docs: $(VENV)/.docs
+	$(TEST_ENV) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(TEST_ENV) $(BIN)/python -m pytest tests/test_docs_site.py
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf docs/_build docs/api docs/auto_examples docs/changelog.rst docs/sg_execution_times.rst

@@ -1,0 +1,230 @@
+"""From a table to a trained flow: split, start from several good densities, train, keep the best, refit."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ._rows import Fold, Rows
+from ._settings import resolve_bounds, resolve_flow, resolve_plan
+from ._start import fit_bases, fit_preprocessing, is_bent, refit_base
+from ._threads import threads_for
+from ._training import Plan, Progress, Run, Trainer
+from .flows.bijection import Bijection, Chain
+from .flows.flow import Flow
+from .flows.registry import FlowSettings, build_flow
+
+ROWS_TO_REFIT = 1000  # a smaller table is not large enough to do without the held-out rows
+_BUILD_LOCK = threading.Lock()
+
+
+@dataclass
+class Fit:
+    """A fit under way or done.
+
+    Attributes
+    ----------
+    preprocessing : Bijection
+        From data units to the scale of the network, in float64.
+    latent : Flow
+        The trained part, in the precision and on the device of training.
+    dtype : torch.dtype
+        The precision of the finished flow.
+    optimizer_state : tuple or None
+        To go on from.
+    """
+
+    preprocessing: Bijection
+    latent: Flow
+    dtype: torch.dtype
+    settings: FlowSettings
+    plan: Plan
+    progress: Progress = field(default_factory=Progress)
+    optimizer_state: tuple | None = None
+
+    @property
+    def flow(self) -> Flow:
+        """The whole flow, in data units, on the CPU; a copy, so that training may go on."""
+        chain = Chain([self.preprocessing, self.latent.bijection])
+        flow = copy.deepcopy(Flow(chain, self.latent.base)).to(device="cpu", dtype=self.dtype)
+        for p in flow.parameters():
+            p.grad = None
+        return flow
+
+
+def build_layers(flow: str | Callable, n_features: int, n_context: int, settings: FlowSettings, seed: int) -> Bijection:
+    """Build the trainable part of a flow with weights from ``seed``; torch's own generator is left as it was."""
+    with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(flow, str):
+            return build_flow(flow, n_features, n_context, settings).float()
+        layers = flow(n_features, n_context)
+    if not isinstance(layers, Bijection):
+        raise TypeError(
+            f"flow={flow!r} returned {type(layers).__name__}; a callable flow takes (n_features, n_context) and "
+            "returns a skflow.flows.Bijection."
+        )
+    return layers.float()  # whatever the caller's default dtype is
+
+
+@dataclass
+class Candidate:
+    """A start and the run that trains from it, in every fold."""
+
+    fits: list[Fit]
+    run: Run
+    bent: bool = True
+
+    def advance(self, n_steps: float, on_iteration: Callable[[Fit], bool]) -> None:
+        """Train up to ``n_steps`` steps in all."""
+        fit = self.fits[0]
+        work = fit.plan.batch_size * max((p.numel() for p in fit.latent.parameters()), default=0)
+        with threads_for(work):
+            self.run.advance(n_steps, lambda progress: on_iteration(fit))
+
+    def finish(self) -> Fit:
+        """The fit of the first fold, in its best state."""
+        for trainer in self.run.trainers:
+            trainer.finish()
+        return replace(self.fits[0], optimizer_state=self.run.trainers[0].optimizer.state())
+
+
+class Fitting:
+    """Fits the flow that ``estimator`` describes; only its parameters are read.
+
+    Parameters
+    ----------
+    estimator : BaseFlow
+    X : ndarray of shape (n, d)
+    weight : ndarray of shape (n,) or None
+    seed : int
+        From which every random choice follows.
+    device : torch.device
+        Where to train.
+    on_iteration : callable
+        Told of the `Fit` after every pass; true stops it.
+    """
+
+    def __init__(self, estimator, X, weight, seed, device, on_iteration=lambda fit: False):
+        self.estimator = estimator
+        self.seed = seed
+        self.device = device
+        self.on_iteration = on_iteration
+        self.dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        self.n_features = X.shape[1]
+        self.bounds = resolve_bounds(estimator, self.n_features)
+        share = estimator.validation_fraction if estimator.early_stopping else 0.0
+        self.table = Rows(X, weight, share, np.random.RandomState(seed))
+        n = len(self.table.folds[0].train)
+        self.settings = resolve_flow(estimator, n, self.n_features)
+        self.plan = resolve_plan(estimator, n, self.n_features)
+
+    def from_scratch(self) -> Fit:
+        """Train from the best of several starts; of a small table then once more on all rows."""
+        candidates = self._candidates(self.table.folds)
+        n_steps = self.plan.trial_steps
+        while len(candidates) > 1 and not all(candidate.run.done for candidate in candidates):
+            for candidate in candidates:
+                candidate.advance(n_steps, self.on_iteration)
+            candidates = _undominated(candidates)
+            n_steps *= 2
+        winner = max(candidates, key=lambda candidate: candidate.run.progress.best_score)
+        winner.advance(math.inf, self.on_iteration)
+        fit = winner.finish()
+        small = len(self.table.folds[0].held_out) and len(self.table.x) < ROWS_TO_REFIT
+        return self._on_all_rows(fit, winner.bent) if small else fit
+
+    def further(self, flow: Flow, optimizer_state: tuple | None) -> Fit:
+        """Train a fitted flow further; its preprocessing stays."""
+        return self._further(self.table.folds[0], flow, optimizer_state)
+
+    def one_pass(self, flow: Flow | None, optimizer_state: tuple | None) -> Fit:
+        """Go through the rows once, at a constant rate and without a validation part."""
+        self.plan = replace(self.plan, max_iter=1, n_steps=None)
+        if flow is not None:
+            return self._further(self.table.everything, flow, optimizer_state)
+        (candidate,) = self._candidates([self.table.everything])
+        candidate.advance(math.inf, self.on_iteration)
+        return candidate.finish()
+
+    def _further(self, fold, flow, optimizer_state):
+        preprocessing, layers = copy.deepcopy(flow.bijection).links
+        latent = Flow(layers, copy.deepcopy(flow.base)).float()
+        candidate = self._candidate([fold], [preprocessing.double()], [latent], True, optimizer_state)
+        candidate.advance(math.inf, self.on_iteration)
+        return candidate.finish()
+
+    def _candidates(self, folds: list[Fold]) -> list[Candidate]:
+        """Every start worth a trial: marginals bent or straight, times the bases."""
+        table = self.table
+        typical = [table.typical(fold.train) for fold in folds]
+        candidates: list[Candidate] = []
+        for bent in (True, False):
+            preprocessing = [fit_preprocessing(table.x[rows], *self.bounds, bent=bent) for rows in typical]
+            if bent and not any(map(is_bent, preprocessing)):
+                continue
+            layers = [self._layers(p, rows) for p, rows in zip(preprocessing, typical)]
+            firsts = list(zip(preprocessing, layers))
+            latent, held_out = (
+                [self._latent(*first, table.x[rows]) if len(rows) else None for first, rows in zip(firsts, parts)]
+                for parts in (typical, [fold.held_out for fold in folds])
+            )
+            for bases in fit_bases(self.estimator.base, latent, held_out, table.rng):
+                flows = [Flow(copy.deepcopy(f), base) for f, base in zip(layers, bases)]
+                candidates.append(self._candidate(folds, preprocessing, flows, bent))
+            if not len(folds[0].held_out):
+                break
+        return candidates
+
+    def _candidate(self, folds, preprocessing, flows, bent, optimizer_state=None) -> Candidate:
+        trainers, fits = [], []
+        for fold, first, flow in zip(folds, preprocessing, flows):
+            with torch.no_grad():
+                z, log_abs_det = first(self.table.x)
+            train, validation = (
+                self.table.part(rows, z.float(), log_abs_det, self.device) for rows in (fold.train, fold.held_out)
+            )
+            generator = torch.Generator().manual_seed(self.seed)
+            trainers.append(Trainer(flow.to(self.device), train, validation, self.plan, generator, optimizer_state))
+            fits.append(Fit(first, flow, self.dtype, self.settings, self.plan))
+        run = Run(trainers, self.plan)
+        return Candidate([replace(fit, progress=run.progress) for fit in fits], run, bent)
+
+    def _layers(self, preprocessing, rows):
+        layers = build_layers(self.estimator.flow, self.n_features, 0, self.settings, self.seed)
+        with torch.no_grad():
+            layers.initialise(preprocessing(self.table.x[rows])[0].float())
+        return layers
+
+    @torch.no_grad()
+    def _latent(self, preprocessing, layers, x):
+        return layers(preprocessing(x)[0].float())[0]
+
+    def _on_all_rows(self, fit: Fit, bent: bool) -> Fit:
+        """The same start and the same number of steps on all rows: none is left out of the final flow."""
+        if fit.progress.stopped in ("interrupted", "diverged"):
+            return fit
+        everything = self.table.everything
+        typical = self.table.typical(everything.train)
+        preprocessing = fit_preprocessing(self.table.x[typical], *self.bounds, bent=bent)
+        layers = self._layers(preprocessing, typical)
+        base = refit_base(fit.latent.base, self._latent(preprocessing, layers, self.table.x[typical]), self.table.rng)
+        candidate = self._candidate([everything], [preprocessing], [Flow(layers, base)], bent)
+        candidate.advance(fit.progress.best_step, self.on_iteration)
+        return replace(candidate.finish(), progress=fit.progress)
+
+
+def _undominated(candidates: list[Candidate]) -> list[Candidate]:
+    """Those to which no other is superior both in what it has reached and in its outlook; of equals the first."""
+    ranked = sorted(candidates, key=lambda candidate: -candidate.run.progress.best_score)
+    kept: list[Candidate] = []
+    for candidate in ranked:
+        if all(candidate.run.progress.outlook() > other.run.progress.outlook() for other in kept):
+            kept.append(candidate)
+    return kept

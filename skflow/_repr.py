@@ -1,0 +1,29 @@
+"""What a notebook shows of an estimator: scikit-learn's diagram, with the flow and its score under the name."""
+
+from __future__ import annotations
+
+
+class ReprSupport:
+    """Puts a line such as "nsf, depth 3: -0.67 nats per held-out row" under the name in the HTML diagram."""
+
+    def _caption(self) -> str:
+        flow = self.flow if isinstance(self.flow, str) else getattr(self.flow, "__name__", type(self.flow).__name__)
+        if not hasattr(self, "flow_"):
+            return f"{flow}, depth {self.depth}, not fitted"
+        caption = f"{flow}, depth {self.depth_}"
+        if self.best_validation_score_ is not None:
+            return f"{caption}: {self.best_validation_score_:.4g} nats per held-out row"
+        if self.loss_curve_:
+            return f"{caption}: {-self.loss_curve_[-1]:.4g} nats per training row"
+        return caption
+
+    def _sk_visual_block_(self):
+        """scikit-learn's hook for the diagram; it draws a plain block where this raises."""
+        try:
+            from sklearn.utils._repr_html.estimator import _VisualBlock
+        except ImportError:  # scikit-learn before 1.8
+            from sklearn.utils._estimator_html_repr import _VisualBlock
+
+        return _VisualBlock(
+            "single", self, names=type(self).__name__, name_details=str(self), name_caption=self._caption()
+        )

@@ -1,0 +1,96 @@
+"""The table of a fit: its rows and weights, what is held out, and noise where values are tied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._training import Part
+
+MIN_ROWS_TO_SPLIT = 10
+ROWS_TO_SPLIT_ONCE = 400  # a smaller table is split twice, so that chance has less of a say
+FOLD_FRACTION = 0.2
+MAX_ROWS_TO_INSPECT = 50_000
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row numbers of a training and of a validation part."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+
+
+class Rows:
+    """The rows of positive weight in float64, ties smoothed, and their folds.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    weight : ndarray of shape (n,) or None
+    validation_fraction : float
+        Share of the rows in a validation part; zero for none. Of a table of fewer than 400 rows two parts of a fifth
+        are held out, one at a time.
+    rng : RandomState
+    """
+
+    def __init__(
+        self, X: np.ndarray, weight: np.ndarray | None, validation_fraction: float, rng: np.random.RandomState
+    ):
+        if weight is not None:
+            X, weight = X[weight > 0], weight[weight > 0]
+        self.x = smooth_ties(torch.tensor(X, dtype=torch.float64), rng)
+        self.weight = weight
+        self.rng = rng
+        n = len(X)
+        order = rng.permutation(n)
+        self.everything = Fold(order, order[:0])
+        self.folds = [self.everything]
+        if validation_fraction and n >= MIN_ROWS_TO_SPLIT:
+            n_folds = 2 if n < ROWS_TO_SPLIT_ONCE else 1
+            size = max(1, round((FOLD_FRACTION if n_folds > 1 else validation_fraction) * n))
+            parts = [order[i * size : (i + 1) * size] for i in range(n_folds)]
+            self.folds = [Fold(np.setdiff1d(order, part, assume_unique=True), part) for part in parts]
+
+    def typical(self, index: np.ndarray) -> np.ndarray:
+        """Rows drawn from ``index`` in proportion to their weights: quantiles and mixtures know no weights."""
+        if self.weight is None:
+            return index
+        weight = self.weight[index]
+        return self.rng.choice(index, len(index), p=weight / weight.sum())
+
+    def part(self, index: np.ndarray, z: Tensor, log_abs_det: Tensor, device: torch.device) -> Part | None:
+        """Some rows, given as ``z`` on the scale of the network; None for no rows."""
+        if not len(index):
+            return None
+        z, log_abs_det = z[index].to(device), log_abs_det[index]
+        if self.weight is None:
+            return Part(z, None, float(log_abs_det.mean()))
+        weight = torch.tensor(self.weight[index] / self.weight[index].mean())
+        return Part(z, weight.float().to(device), float((log_abs_det * weight).mean()))
+
+
+def smooth_ties(x: Tensor, rng: np.random.RandomState) -> Tensor:
+    """Spread tied values over their grid: a density of repeated values has no upper bound.
+
+    A column where more than a tenth of the values are repeated gets uniform noise one grid step wide, the step being
+    the median gap between neighbouring values. A constant column gets normal noise of a thousandth of its value. Scores
+    are computed without noise.
+    """
+    ordered = np.sort(x[:MAX_ROWS_TO_INSPECT].t().contiguous().numpy(), axis=1)
+    gaps = np.diff(ordered, axis=1)
+    tied = (gaps > 0).sum(1) + 1 <= 0.9 * ordered.shape[1]
+    if not tied.any():
+        return x
+    x = x.clone()
+    for j in np.flatnonzero(tied):
+        wide = gaps[j][gaps[j] > 1e-4 * ordered[j].std()]
+        if len(wide):
+            noise = np.median(wide) * (rng.uniform(size=len(x)) - 0.5)
+        else:
+            noise = 1e-3 * (np.abs(ordered[j]).max() or 1.0) * rng.standard_normal(len(x))
+        x[:, j] += torch.from_numpy(noise)
+    return x

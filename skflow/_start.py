@@ -1,0 +1,146 @@
+"""What a flow starts from: preprocessing fitted to the training rows, and a base that is a good density already."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from .flows.base_distribution import BaseDistribution, GaussianMixture, StandardNormal
+from .flows.bijection import Bijection, Chain
+from .flows.marginal import MarginalGaussianization
+from .flows.marginal_fit import fit_marginals
+from .flows.preprocessing import Bounded, LogTails, Standardize
+from .flows.student_t import StudentT
+
+COMPONENTS = (2, 4, 8, 16, 32)
+ROWS_PER_COMPONENT = 10
+MAX_COVARIANCE_NUMBERS = 300_000  # K d^2: beyond it a mixture costs more than the flow in front of it
+MAX_EM_ROWS = 20_000
+TAIL = 5.0  # standard deviations, where the logarithmic tails begin
+BROAD_ROWS = 1.0  # what the broad component weighs
+BROAD_VARIANCE = 4.0  # times that of the rows, column by column
+
+
+def fit_preprocessing(x: Tensor, low: Tensor | None, high: Tensor | None, *, bent: bool) -> Chain:
+    """The first link of a flow: bounds, scale, columns far from normal bent towards it, and tails pulled in.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    low, high : Tensor of shape (d,) or None
+    bent : bool
+        Whether to Gaussianize the columns that gain from it; if not, straight lines between rows stay straight.
+    """
+    links: list[Bijection] = []
+
+    def add(link):
+        nonlocal x
+        links.append(link)
+        with torch.no_grad():
+            x = link(x)[0]
+
+    if low is not None:
+        add(Bounded.fit(x, low, high))
+    add(Standardize.fit(x, robust=bent))
+    if bent and (marginals := fit_marginals(x)):
+        add(marginals)
+    ends = torch.full_like(x[0], TAIL)
+    if low is None:
+        low, high = -torch.inf * ends, torch.inf * ends
+    # Towards a bound the latent column runs to infinity already; a heavier tail there would pile up mass on the bound.
+    tails = LogTails(
+        torch.where(low.isfinite(), -torch.inf, -ends).to(x), torch.where(high.isfinite(), torch.inf, ends).to(x)
+    )
+    return Chain([*links, tails])
+
+
+def is_bent(preprocessing: Chain) -> bool:
+    """Whether any column is Gaussianized."""
+    return any(isinstance(link, MarginalGaussianization) for link in preprocessing.links)
+
+
+def fit_bases(
+    name: str, z: Sequence[Tensor], held_out: Sequence[Tensor | None], rng: np.random.RandomState
+) -> list[list[BaseDistribution]]:
+    """The base distributions that ``name`` leaves to try, each fitted to the latent rows of every fold.
+
+    Parameters
+    ----------
+    name : {"auto", "normal", "student-t", "mixture"}
+    z : sequence of Tensor of shape (n, d)
+        Training rows of each fold.
+    held_out : sequence of Tensor of shape (m, d) or None
+        Rows by which the size of a mixture is chosen; without them it is a single Gaussian.
+    rng : RandomState
+
+    Returns
+    -------
+    list of list of BaseDistribution
+        For each choice, the base of each fold.
+    """
+    if name in ("normal", "student-t"):
+        return [[_fit_other(name, rows) for rows in z]]
+    single = [fit_mixture(rows, 1, rng) for rows in z]
+    if held_out[0] is None:
+        return [single]
+    best, best_score = single, _mean_score(single, held_out)
+    n, d = min(len(rows) for rows in z), z[0].shape[1]
+    for k in COMPONENTS:
+        too_large = k * max(ROWS_PER_COMPONENT, d) > n or k * d * d > MAX_COVARIANCE_NUMBERS
+        if too_large or k > 4 * (len(best[0].means) - 1):
+            break
+        mixtures = [fit_mixture(rows, k, rng) for rows in z]
+        if (score := _mean_score(mixtures, held_out)) > best_score:
+            best, best_score = mixtures, score
+    if name == "mixture" or best is single:
+        return [best]
+    return [single, best]
+
+
+def refit_base(base: BaseDistribution, z: Tensor, rng: np.random.RandomState) -> BaseDistribution:
+    """A base of the same kind and size as ``base``, fitted to other rows."""
+    if isinstance(base, GaussianMixture):
+        return fit_mixture(z, len(base.means) - 1, rng)
+    return _fit_other("student-t" if isinstance(base, StudentT) else "normal", z)
+
+
+def _fit_other(name, z):
+    return StandardNormal(z.shape[1]) if name == "normal" else StudentT.fit(z[:MAX_EM_ROWS]).float()
+
+
+@torch.no_grad()
+def _mean_score(bases, held_out):
+    return float(np.mean([float(base.log_prob(rows).mean()) for base, rows in zip(bases, held_out)]))
+
+
+def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState) -> GaussianMixture:
+    """A full-covariance mixture by expectation-maximisation; a single Gaussian is shrunk (Ledoit & Wolf 2004).
+
+    One more component, broad and of the weight of one row, is always there: where columns are nearly dependent the
+    others are so narrow that a single odd row would cost thousands of nats.
+    """
+    from sklearn.covariance import LedoitWolf
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture as EM
+
+    rows = z[:MAX_EM_ROWS].double().numpy()
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if n_components == 1:
+            fitted = LedoitWolf().fit(rows)
+            weights, means = np.ones(1), fitted.location_[None]
+            covariances = fitted.covariance_[None] + 1e-6 * np.eye(rows.shape[1])
+        else:
+            em = EM(n_components, reg_covar=1e-4, max_iter=60, random_state=rng.randint(2**31)).fit(rows)
+            weights, means, covariances = em.weights_, em.means_, em.covariances_
+    broad = BROAD_ROWS / (len(z) + BROAD_ROWS)
+    weights = np.append((1 - broad) * weights, broad)
+    means = np.vstack([means, rows.mean(0)])
+    covariances = np.concatenate([covariances, np.diag(BROAD_VARIANCE * (rows.var(0) + 1e-6))[None]])
+    factors = np.linalg.inv(np.linalg.cholesky(covariances))
+    return GaussianMixture(*(torch.tensor(a) for a in (weights, means, factors))).float()

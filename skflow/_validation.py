@@ -1,0 +1,206 @@
+"""Checks of a user's input whose messages name the column or parameter, the value and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+
+def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
+    """Validate a table for ``estimator``; float32 and float64 pass as they are, everything else becomes float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `sklearn.utils.validation.validate_data`, but naming the column that holds text, NaN or infinity.
+    """
+    original = X
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=False,
+            ensure_min_samples=min_rows,
+        )
+    except (ValueError, TypeError) as error:
+        remedy = _remedy(str(error), original, min_rows)
+        if not remedy:
+            raise
+        raise type(error)(f"{str(error).rstrip('.')}. {remedy}") from error
+    _check_finite(estimator, X)
+    return X
+
+
+def _remedy(message, X, min_rows):
+    """What to do about an error of scikit-learn's that does not say so itself."""
+    if X is None:
+        return "X is None: pass a table of shape (n_samples, n_features)."
+    if "could not convert" in message and (column := _text_column(X)):
+        return f"{column} holds text; encode it (for example with sklearn.preprocessing.OrdinalEncoder) or drop it."
+    if "minimum of" in message and "sample" in message:
+        return f"Pass at least {min_rows} row{'s' if min_rows > 1 else ''}."
+    if "minimum of" in message and "feature" in message:
+        return "Pass a table of at least one column."
+    if "Complex data" in message:
+        return "Pass the real and imaginary parts as columns of their own."
+    if "with dim" in message:
+        return "Give X two dimensions: X.reshape(len(X), -1) makes one row of each sample."
+    return ""
+
+
+def _text_column(X):
+    if hasattr(X, "columns"):
+        for name in X.columns:
+            try:
+                np.asarray(X[name], dtype=float)
+            except (ValueError, TypeError):
+                return f"Column {name!r}"
+        return None
+    for j, column in enumerate(np.asarray(X, dtype=object).T):
+        try:
+            column.astype(float)
+        except (ValueError, TypeError):
+            return f"Column {j}"
+    return None
+
+
+def _check_finite(estimator, X):
+    if np.isfinite(X.sum(dtype=float)):  # one pass without a temporary; the columns are looked at only where it fails
+        return
+    bad = ~np.isfinite(X)
+    if not bad.any():
+        return
+    j = int(np.flatnonzero(bad.any(0))[0])
+    i = int(np.flatnonzero(bad[:, j])[0])
+    kind, remedy = (
+        ("NaN", "drop those rows or impute them, for example with sklearn.impute.SimpleImputer")
+        if np.isnan(X[i, j])
+        else ("infinity", "replace or drop those values")
+    )
+    raise ValueError(
+        f"Input X contains {kind}: {_column(estimator, j)}, first at row {i} ({int(bad.sum())} such values in "
+        f"{int(bad.any(0).sum())} columns). {type(estimator).__name__} needs finite numbers; {remedy}."
+    )
+
+
+def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
+    """Validate weights: one per row, finite, none negative, not all zero; returned with a mean of one."""
+    if sample_weight is None:
+        return None
+    try:
+        weight = np.asarray(sample_weight, dtype=float)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"sample_weight must hold numbers, one for each row of X ({error}).") from error
+    if weight.ndim == 0:
+        weight = np.full(len(X), float(weight))
+    if weight.ndim != 1:
+        raise ValueError(
+            f"sample_weight must be 1D array or scalar, got shape {weight.shape}: pass one weight per row."
+        )
+    if len(weight) != len(X):
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(len(X),)}: pass one weight for each row of X."
+        )
+    if not np.isfinite(weight).all():
+        i = int(np.flatnonzero(~np.isfinite(weight))[0])
+        raise ValueError(
+            f"Input sample_weight contains NaN or infinity: {weight[i]} at row {i}; weights must be finite."
+        )
+    if (weight < 0).any():
+        i = int(np.flatnonzero(weight < 0)[0])
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: {weight[i]} at row {i}; weights must be >= 0."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row: at least one row needs a positive weight.")
+    return weight
+
+
+def check_bounds(bounds, n_features: int) -> np.ndarray:
+    """The ``bounds`` parameter as an array of shape (n_features, 2), infinite where there is no bound."""
+    if len(bounds) == 2 and not any(np.iterable(b) and not isinstance(b, str) for b in bounds):
+        bounds = [bounds] * n_features
+    if len(bounds) != n_features:
+        raise ValueError(
+            f"bounds has {len(bounds)} entries, but X has {n_features} columns: give one pair (low, high) for all, or "
+            "one pair (or None) a column."
+        )
+    return np.array([_check_pair(pair, j) for j, pair in enumerate(bounds)])
+
+
+def _check_pair(pair, j):
+    try:
+        low, high = (None, None) if pair is None else pair
+        low = -np.inf if low is None else float(low)
+        high = np.inf if high is None else float(high)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"bounds of column {j} must be a pair (low, high) of numbers or None. Got {pair!r} instead."
+        ) from error
+    if not low < high:
+        raise ValueError(f"bounds of column {j} are ({low}, {high}): the lower one must be below the upper one.")
+    return low, high
+
+
+def check_within_bounds(estimator, X: np.ndarray) -> None:
+    """Refuse rows to fit to that lie outside the declared bounds, where the density is zero."""
+    if estimator.bounds is None:
+        return
+    low, high = check_bounds(estimator.bounds, X.shape[1]).T
+    outside = (X < low) | (X > high)
+    if not outside.any():
+        return
+    j = int(np.flatnonzero(outside.any(0))[0])
+    i = int(np.flatnonzero(outside[:, j])[0])
+    raise ValueError(
+        f"{_column(estimator, j)} of X has {int(outside[:, j].sum())} values outside its bounds ({low[j]}, {high[j]}), "
+        f"first {X[i, j]} at row {i}: widen the 'bounds' parameter, or drop those rows."
+    )
+
+
+def _column(estimator, j):
+    names = getattr(estimator, "feature_names_in_", None)
+    return f"column {j}" if names is None else f"column {names[j]!r}"
+
+
+def closest(name: str, names) -> str:
+    """A sentence that proposes the nearest of ``names``, or nothing."""
+    match = difflib.get_close_matches(str(name).lower(), sorted(names), n=1)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def make_seed(random_state) -> int:
+    """An integer seed from ``random_state``; None draws fresh entropy and leaves numpy's generator alone."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def check_hidden_layer_sizes(sizes) -> None:
+    """Refuse hidden layer sizes that are not positive integers."""
+    if isinstance(sizes, str):
+        return
+    if not all(isinstance(s, Integral) and s >= 1 for s in np.ravel(np.asarray(sizes, dtype=object))):
+        raise ValueError(f"hidden_layer_sizes must hold positive integers, such as (64, 64). Got {sizes!r} instead.")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device that ``name`` means today; "auto" takes a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"The 'device' parameter must be 'auto' or a torch device of this machine, such as 'cpu' or 'cuda:0'. Got "
+            f"{name!r} instead ({error})."
+        ) from error
+    return device

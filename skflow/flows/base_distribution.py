@@ -1,0 +1,129 @@
+"""Base distributions: where a flow's latent rows are scored, drawn, and turned to and from normal scores."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .mixture_cdf import mixture_cdf, mixture_quantile
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def _diagonals(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=-2, dim2=-1)
+
+
+class BaseDistribution(nn.Module):
+    """A density on R^d that can be scored, sampled and mapped to independent standard normals."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density in nats of rows ``z`` (n, d); shape (n,)."""
+        raise NotImplementedError
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``n`` rows; shape (n, d)."""
+        raise NotImplementedError
+
+    def to_normal(self, z: Tensor) -> Tensor:
+        """The Rosenblatt transform: rows of this distribution become rows of independent standard normals."""
+        raise NotImplementedError
+
+    def from_normal(self, u: Tensor) -> Tensor:
+        """The inverse of `to_normal`."""
+        raise NotImplementedError
+
+
+class StandardNormal(BaseDistribution):
+    """Independent standard normals."""
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def log_prob(self, z):
+        return -0.5 * (z * z).sum(1) - 0.5 * z.shape[1] * LOG_2PI
+
+    def sample(self, n, generator=None):
+        return torch.randn(n, len(self.mean), generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+
+    def to_normal(self, z):
+        return z
+
+    def from_normal(self, u):
+        return u
+
+
+class GaussianMixture(BaseDistribution):
+    """A mixture of K full-covariance Gaussians, trained along with the flow.
+
+    Component k has mean ``means[k]`` and precision ``P_k^T P_k`` with ``P_k`` lower triangular: ``P_k (z - m_k)`` is
+    standard normal. The diagonal of ``P_k`` is kept as its logarithm in ``log_diagonal``.
+    """
+
+    def __init__(self, weights: Tensor, means: Tensor, precision_factors: Tensor):
+        super().__init__()
+        self.logits = nn.Parameter(weights.log())
+        self.means = nn.Parameter(means.clone())
+        self.log_diagonal = nn.Parameter(_diagonals(precision_factors).log().clone())
+        self.lower = nn.Parameter(torch.tril(precision_factors, -1))
+
+    def n_idle(self) -> int:
+        """Number of entries with no effect: those of ``lower`` on and above the diagonal, and one logit."""
+        k, d = self.means.shape
+        return k * d * (d + 1) // 2 + 1
+
+    def _factors(self):
+        return torch.tril(self.lower, -1) + torch.diag_embed(self.log_diagonal.exp())
+
+    def _component_log_prob(self, z):
+        factors = self._factors()
+        k, d = self.means.shape
+        offset = (factors @ self.means[:, :, None]).reshape(k * d, 1)
+        white = torch.addmm(offset, factors.reshape(k * d, d), z.t(), beta=-1).view(k, d, -1)
+        log_scale = self.log_diagonal.sum(1) + torch.log_softmax(self.logits, 0) - 0.5 * d * LOG_2PI
+        return log_scale[:, None] - 0.5 * (white * white).sum(1)
+
+    def log_prob(self, z):
+        return torch.logsumexp(self._component_log_prob(z), 0)
+
+    def sample(self, n, generator=None):
+        weights = torch.softmax(self.logits, 0)
+        component = torch.multinomial(weights, n, replacement=True, generator=generator)
+        noise = torch.randn(
+            n, self.means.shape[1], generator=generator, dtype=self.means.dtype, device=self.means.device
+        )
+        z = torch.empty_like(noise)
+        for k, factor in enumerate(self._factors()):
+            rows = component == k
+            z[rows] = self.means[k] + torch.linalg.solve_triangular(factor, noise[rows].t(), upper=False).t()
+        return z
+
+    def to_normal(self, z):
+        return self._rosenblatt(z, forward=True)
+
+    def from_normal(self, u):
+        return self._rosenblatt(u, forward=False)
+
+    def _rosenblatt(self, v, forward):
+        """Column by column: given the columns before it, a column of a Gaussian mixture is a mixture in one dimension.
+
+        With z = m + C e, C the lower-triangular inverse of the precision factor, row i of C gives the mean and scale of
+        column i; each column's density then updates the components' posterior weights.
+        """
+        chol = torch.linalg.inv(self._factors()).tril()
+        log_weight = torch.log_softmax(self.logits, 0)[:, None].expand(-1, len(v))
+        noise: list[Tensor] = []
+        out = []
+        for i, v_i in enumerate(v.t()):
+            mean = self.means[:, i, None].expand(-1, len(v))
+            if i:
+                mean = mean + torch.einsum("kj,jkn->kn", chol[:, i, :i], torch.stack(noise))
+            scale = chol[:, i, i, None].expand_as(mean)
+            convert = mixture_cdf if forward else mixture_quantile
+            out.append(convert(v_i, log_weight, mean, scale))
+            noise.append(((v_i if forward else out[-1]) - mean) / scale)
+            log_weight = torch.log_softmax(log_weight - 0.5 * noise[-1] ** 2 - scale.log(), 0)
+        return torch.stack(out, 1)

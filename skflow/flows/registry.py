@@ -1,0 +1,220 @@
+"""The flows by name: each a composition of schemes, univariate maps and the layers between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .agnostic import OrderAgnostic
+from .bernstein import BernsteinPolynomial
+from .bijection import Bijection, Chain, Inverse
+from .conditional import Coupling, Elementwise, MaskedAutoregressive
+from .linear import LU, ActNorm, Permutation, Rotation
+from .mixture_cdf import MixtureCDF
+from .residual import Planar, Radial, Sylvester
+from .sigmoids import SigmoidMixture
+from .spline import RationalQuadraticSpline
+from .sum_of_squares import SumOfSquares
+from .univariate import Additive, Affine, Univariate
+
+ORDERINGS = ("auto", "natural", "reversed", "random", "agnostic")
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """The hyperparameters that a named flow is built from.
+
+    Attributes
+    ----------
+    depth : int
+        Number of layers.
+    hidden_layer_sizes : sequence of int
+        Of each layer's network.
+    n_bins : int
+        Bins of a spline, components of a mixture, units of a sigmoidal curve; a polynomial's degree follows from it.
+    ordering : str
+        Of the columns of autoregressive layers: one of `ORDERINGS`.
+    """
+
+    depth: int
+    hidden_layer_sizes: Sequence[int]
+    n_bins: int
+    ordering: str = "auto"
+
+
+Build = Callable[[int, int, FlowSettings], Bijection]
+Curve = Callable[[FlowSettings], Univariate]
+
+
+@dataclass(frozen=True)
+class FlowRecipe:
+    """How a named flow is composed; a builder takes (n_features, n_context, settings).
+
+    Attributes
+    ----------
+    layer : tuple of builders
+        The links of one layer, in the direction from data to latent.
+    last : tuple of builders
+        Links after the last layer.
+    depth : int or None
+        The depth that "auto" stands for, where the flow's paper has one of its own.
+    permuted : bool
+        Put a permutation of the features between the layers, for layers that do not mix them by themselves.
+    ordered : bool
+        Whether the layers condition on the columns in some order, so that an ordering can be chosen.
+    """
+
+    layer: tuple[Build, ...]
+    last: tuple[Build, ...] = ()
+    depth: int | None = None
+    permuted: bool = False
+    ordered: bool = False
+
+
+def _elementwise(curve: Curve) -> Build:
+    return lambda d, n_context, s: Elementwise(d, n_context, curve(s), s.hidden_layer_sizes)
+
+
+def _coupling(curve: Curve) -> Build:
+    """A single feature has none to be conditioned on: its map is element-wise."""
+
+    def build(d, n_context, s):
+        return (Coupling if d > 1 else Elementwise)(d, n_context, curve(s), s.hidden_layer_sizes)
+
+    return build
+
+
+def _autoregressive(curve: Curve) -> Build:
+    def build(d, n_context, s):
+        scheme = OrderAgnostic if s.ordering == "agnostic" else MaskedAutoregressive
+        return (scheme if d > 1 else Elementwise)(d, n_context, curve(s), s.hidden_layer_sizes)
+
+    return build
+
+
+def _inverse(build: Build) -> Build:
+    return lambda d, n_context, s: Inverse(build(d, n_context, s))
+
+
+def _of_context(layer: type[Bijection]) -> Build:
+    return lambda d, n_context, s: layer(d, n_context, s.hidden_layer_sizes)
+
+
+def _plain(layer: Callable[[int], Bijection]) -> Build:
+    return lambda d, n_context, s: layer(d)
+
+
+def _permuted_lu(d: int) -> Bijection:
+    """P L U, the factors that Glow gives its 1x1 convolution."""
+    return Chain([LU(d), Permutation.random(d)])
+
+
+def _additive(s: FlowSettings) -> Univariate:
+    return Additive()
+
+
+def _affine(s: FlowSettings) -> Univariate:
+    return Affine()
+
+
+def _spline(s: FlowSettings) -> Univariate:
+    return RationalQuadraticSpline(s.n_bins)
+
+
+def _mixture(s: FlowSettings) -> Univariate:
+    return MixtureCDF(s.n_bins)
+
+
+def _sigmoids(s: FlowSettings) -> Univariate:
+    return SigmoidMixture(s.n_bins)
+
+
+def _bernstein(s: FlowSettings) -> Univariate:
+    return BernsteinPolynomial(s.n_bins)
+
+
+def _squares(s: FlowSettings) -> Univariate:
+    return SumOfSquares(max(1, s.n_bins // 2))
+
+
+def _coupled(curve: Curve, **more) -> FlowRecipe:
+    return FlowRecipe((_coupling(curve),), permuted=True, **more)
+
+
+def _masked(curve: Curve, **more) -> FlowRecipe:
+    return FlowRecipe((_autoregressive(curve),), permuted=True, ordered=True, **more)
+
+
+FLOWS: dict[str, FlowRecipe] = {
+    "nice": _coupled(_additive, last=(_plain(ActNorm),)),
+    "realnvp": _coupled(_affine),
+    "glow": FlowRecipe((_plain(ActNorm), _plain(_permuted_lu), _coupling(_affine))),
+    "made": _masked(_affine, depth=1),
+    "made-mog": _masked(_mixture, depth=1),
+    "maf": _masked(_affine),
+    "maf-mog": _masked(_affine, last=(_autoregressive(_mixture),)),
+    "iaf": FlowRecipe((_inverse(_autoregressive(_affine)),), permuted=True, ordered=True),
+    "nsf": _masked(_spline),
+    "nsf-coupling": _coupled(_spline),
+    "naf": _masked(_sigmoids),
+    "bpf": _masked(_bernstein),
+    "sos": _masked(_squares),
+    "gaussianization": FlowRecipe((_elementwise(_mixture), _plain(Rotation)), last=(_elementwise(_mixture),)),
+    "planar": FlowRecipe((_of_context(Planar),), depth=16),
+    "radial": FlowRecipe((_of_context(Radial),), depth=16),
+    "sylvester": FlowRecipe((_of_context(Sylvester),), depth=8),
+}
+
+
+def check_ordering(flow: str | Callable, ordering: str) -> None:
+    """Refuse an ordering for a flow that has none.
+
+    Raises
+    ------
+    ValueError
+        Names the flows that take an ordering.
+    """
+    if ordering == "auto" or (isinstance(flow, str) and FLOWS[flow].ordered):
+        return
+    names = sorted(name for name, recipe in FLOWS.items() if recipe.ordered)
+    raise ValueError(
+        f"ordering={ordering!r} needs a flow whose layers are autoregressive, one of {names}. Got flow={flow!r}: leave "
+        "ordering at 'auto'."
+    )
+
+
+def build_flow(name: str, n_features: int, n_context: int, settings: FlowSettings) -> Chain:
+    """Build a named flow.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FLOWS`.
+    n_features, n_context : int
+    settings : FlowSettings
+
+    Returns
+    -------
+    Chain
+        ``settings.depth`` layers, between them the permutations that the ordering asks for.
+    """
+    check_ordering(name, settings.ordering)
+    recipe = FLOWS[name]
+    links: list[Bijection] = []
+    for i, builders in enumerate([recipe.layer] * settings.depth + [recipe.last] * bool(recipe.last)):
+        if recipe.permuted and n_features > 1:
+            links += _reordering(i, n_features, settings.ordering)
+        links += [build(n_features, n_context, settings) for build in builders]
+    return Chain(links)
+
+
+def _reordering(i: int, n_features: int, ordering: str) -> list[Bijection]:
+    """The permutation in front of layer i.
+
+    "auto" turns the features round, so that halves swap and the last comes first, and draws a random order in turn.
+    """
+    if ordering in ("natural", "agnostic") or (ordering == "auto" and i == 0):
+        return []
+    if ordering == "reversed" or (ordering == "auto" and i % 2):
+        return [Permutation.reverse(n_features)]
+    return [Permutation.random(n_features)]

@@ -1,0 +1,69 @@
+"""Monotone curves: stateless, element-wise bijections whose parameters come from elsewhere.
+
+A univariate map has ``n_params``, ``forward(x, params)`` and ``inverse(z, params)``. ``x`` may have any shape;
+``params`` stacks ``n_params`` raw (unconstrained) tensors of that shape along its first axis. Each direction returns
+the mapped values and the log of the absolute derivative, element by element. Raw parameters of zero are the identity.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def soft_clip(raw: Tensor, limit: float) -> Tensor:
+    """``raw / (1 + |raw| / limit)``: leaves small values as they are and keeps all of them within the limit."""
+    return raw / (1 + raw.abs() / limit)
+
+
+class Univariate:
+    """Base of the monotone curves; see the module's docstring for the contract."""
+
+    n_params: int
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``x`` to ``z``; return ``z`` and log |dz/dx|."""
+        raise NotImplementedError
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``z`` to ``x``; return ``x`` and log |dx/dz|."""
+        raise NotImplementedError
+
+    def start(self, x: Tensor | None = None) -> Tensor:
+        """Raw parameters to start training from, shape (n_params, d), or (n_params, 1) for all columns alike.
+
+        Zero, the identity, unless the curve's parts would then all move as one (a mixture of equal components stays
+        one), or unless its parameters can be read off rows ``x`` of shape (d, n), where they are given.
+        """
+        return torch.zeros(self.n_params, 1)
+
+
+class Additive(Univariate):
+    """Shift, ``z = x + b``, of derivative one: the curve of NICE (Dinh et al. 2014, eq. 6)."""
+
+    n_params = 1
+
+    def forward(self, x, params):
+        return x + params[0], torch.zeros_like(x)
+
+    def inverse(self, z, params):
+        return z - params[0], torch.zeros_like(z)
+
+
+class Affine(Univariate):
+    """Scale and shift, ``z = x exp(s) + b``: the curve of RealNVP (Dinh et al. 2017, eq. 7) and MAF.
+
+    The raw log-scale ``r`` passes through ``r / (1 + |r| / c)``, which leaves small values as they are and keeps the
+    scale within a factor ``exp(c)`` of one, so that no row can meet a scale of zero or of infinity.
+    """
+
+    n_params = 2
+    max_log_scale = 5.0
+
+    def forward(self, x, params):
+        log_scale = soft_clip(params[1], self.max_log_scale)
+        return torch.addcmul(params[0], x, torch.exp(log_scale)), log_scale
+
+    def inverse(self, z, params):
+        log_scale = soft_clip(params[1], self.max_log_scale)
+        return (z - params[0]) * torch.exp(-log_scale), -log_scale

@@ -1,0 +1,533 @@
+"""A public check of density estimators: is the density normalised, and do its parts agree with each other?"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special, stats
+
+__all__ = ["DensityCheckError", "check_density"]
+
+MANY_ROWS = 200  # effective rows of importance sampling from which means are near enough to normal
+Score = Callable[[np.ndarray], np.ndarray]
+
+
+class DensityCheckError(AssertionError):
+    """A density estimator lacks a property that `check_density` tests.
+
+    Attributes
+    ----------
+    property : str
+        Which one.
+    value : float
+        What was measured.
+    tolerance : float
+        The greatest value that would have passed; for a statistical test the least p-value.
+    """
+
+    def __init__(self, property: str, value: float, tolerance: float, detail: str):
+        self.property = property
+        self.value = value
+        self.tolerance = tolerance
+        super().__init__(f"{property}: {detail} Measured {value:.4g}, tolerance {tolerance:.4g}.")
+
+    def __reduce__(self):
+        return _rebuild, (self.property, self.value, self.tolerance, str(self))
+
+
+def _rebuild(property, value, tolerance, message):
+    error = DensityCheckError(property, value, tolerance, "")
+    error.args = (message,)
+    return error
+
+
+def check_density(
+    estimator,
+    X: ArrayLike,
+    *,
+    error_rate: float = 1e-3,
+    n_samples: int = 4000,
+    random_state: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Check a fitted density estimator against itself; raise at the first property that it lacks.
+
+    Anything with ``score_samples`` (log-density of rows, in nats) and ``sample`` is checked: the estimators of this
+    package, `sklearn.neighbors.KernelDensity`, `sklearn.mixture.GaussianMixture`, or one of your own. More is checked
+    where there are a ``transform`` and an ``inverse_transform``.
+
+    ===============  ==================================================================================================
+    property         how it is measured
+    ===============  ==================================================================================================
+    finite scores    ``score_samples`` gives one number a row, none of them NaN or plus infinity
+    row order        scores of the rows in another order differ by at most 1e-7, relatively
+    batch            so do scores of rows one by one
+    pickle           a pickled and restored copy gives the same scores bit for bit
+    samples          statistical, see below: the rows of ``sample`` follow ``exp(score_samples)``
+    integral         1 to within 1e-3 (one column) or 5e-3 (two), by adaptive quadrature; statistical above two columns,
+                     and where the density is too rugged for quadrature
+    round trip       ``inverse_transform(transform(X))`` is ``X`` to 1e-6 of each column's spread
+    log-determinant  ``score_samples`` is the normal log-density of ``transform(X)`` plus the log-determinant of its
+                     Jacobian, to 1e-6 relatively (by autograd; 1e-3 by differences where there is no ``flow_``)
+    latent           statistical: ``transform`` makes samples independent standard normals
+    ===============  ==================================================================================================
+
+    The last two are left out where ``flow_.n_orderings`` says that the density is a mean over several maps.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted estimator. It is not changed.
+    X : array-like of shape (n_rows, n_features)
+        Rows where the density is not tiny: the training data, say.
+    error_rate : float, default=1e-3
+        Probability that a correct estimator fails: shared out equally (Bonferroni) among all the statistical tests
+        made.
+    n_samples : int, default=4000
+        Rows for the statistical tests. Errors in the sampler of the order of ``4 / sqrt(n_samples)`` are found.
+    random_state : int, default=0
+        Seeds every random choice of the check: with an estimator whose ``sample`` takes a ``random_state`` or has
+        one, the outcome is always the same.
+
+    Returns
+    -------
+    dict
+        Property to (measured, tolerance).
+
+    Raises
+    ------
+    DensityCheckError
+        An `AssertionError` that names the property, the measured value and the tolerance.
+
+    Notes
+    -----
+    *Samples.* A Markov chain that leaves ``exp(score_samples)`` invariant leaves exact samples exact. So some of the
+    samples take Metropolis steps (Metropolis et al. 1953) under the density, with jumps proposed from others and from
+    ``X`` (ter Braak 2006), and must not have gone anywhere on average: a paired test of normal scores, and of their
+    squares, for every column, for some directions in between, and for the log-density itself. It needs no
+    normalisation, keeps its error rate in any dimension, and takes the place of a test against a sample drawn from the
+    density by other means.
+
+    *Integral.* Above two columns by importance sampling from both sides (Bennett 1976): samples of the density p and
+    rows of a known density q (a mixture of Student t distributions fitted to samples), as many of each as a tossed coin
+    says. If the integral is one, the means of ``q / (p + q)`` over the former and of ``p / (p + q)`` over the latter
+    agree: Welch's test says whether they do. Where p and q overlap too little for it, it is used that any of the rows
+    is a sample with probability ``p / (p + q)``: the number of samples is compared with the exact distribution of the
+    sum of such coins.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from skflow.utils import check_density
+    >>> X = load_iris().data[:, :2]
+    >>> report = check_density(GaussianMixture(2, random_state=0).fit(X), X)
+    >>> sorted(report)
+    ['batch', 'finite scores', 'integral', 'pickle', 'row order', 'samples']
+    """
+    return _Check(estimator, X, error_rate, n_samples, random_state).run()
+
+
+class _Check:
+    """The state of one call of `check_density`."""
+
+    def __init__(self, estimator, X, error_rate, n_samples, random_state):
+        self.estimator = estimator
+        self.wrap = _wrapper_like(X)
+        self.X = np.asarray(X, dtype=float)
+        if self.X.ndim != 2:
+            raise ValueError(f"X must be a table of rows and columns. Got an array of shape {self.X.shape} instead.")
+        self.n_samples = int(n_samples)
+        self.rng = np.random.RandomState(random_state)
+        self.d = self.X.shape[1]
+        flow = getattr(estimator, "flow_", None)
+        maps = hasattr(estimator, "transform") and hasattr(estimator, "inverse_transform")
+        self.checks = [self.finite, self.row_order, self.batch, self.pickle, self.samples, self.integral]
+        self.checks += [self.round_trip] * maps
+        one_map = getattr(flow, "n_orderings", 1) == 1
+        self.checks += [self.log_determinant, self.latent] * (maps and one_map)
+        self.least_p = error_rate / (2 + (maps and one_map))
+        self.report: dict[str, tuple[float, float]] = {}
+
+    def run(self):
+        self.rows = self._draw()
+        for check in self.checks:
+            check()
+        return self.report
+
+    def require(self, property, value, tolerance, detail, *, at_most=True):
+        value = float(value)
+        self.report[property] = (value, tolerance)
+        if not (value <= tolerance if at_most else value >= tolerance):
+            raise DensityCheckError(property, value, tolerance, detail)
+
+    def score(self, rows) -> np.ndarray:
+        return np.asarray(self.estimator.score_samples(self.wrap(rows)), dtype=float)
+
+    def transform(self, rows) -> np.ndarray:
+        return np.asarray(self.estimator.transform(self.wrap(rows)), dtype=float)
+
+    def inverse(self, rows) -> np.ndarray:
+        return np.asarray(self.estimator.inverse_transform(rows), dtype=float)
+
+    def _draw(self) -> np.ndarray:
+        """Three times n_samples rows in random order: some samplers return them sorted by component."""
+        sample, n = self.estimator.sample, 3 * self.n_samples
+        seeded = "random_state" in inspect.signature(sample).parameters
+        rows = sample(n, random_state=self.rng.randint(2**31 - 1)) if seeded else sample(n)
+        rows = np.asarray(rows[0] if isinstance(rows, tuple) else rows, dtype=float)
+        if rows.shape != (n, self.d):
+            raise DensityCheckError(
+                "samples", rows.size, n * self.d, f"sample({n}) has the shape {rows.shape}, not {(n, self.d)}."
+            )
+        return rows[self.rng.permutation(n)]
+
+    # --- exact properties --------------------------------------------------------------------------------------------
+
+    def finite(self):
+        scores = self.score(self.X)
+        if scores.shape != (len(self.X),):
+            raise DensityCheckError(
+                "finite scores", scores.size, len(self.X), f"score_samples has the shape {scores.shape}."
+            )
+        bad = ~(scores < np.inf)
+        self.require("finite scores", bad.sum(), 0, f"{bad.sum()} of {len(bad)} scores are NaN or infinite.")
+        self.scores = scores
+
+    def _differences(self, property, scores, rows, detail):
+        both = np.stack([scores, self.scores[rows]])
+        same = both[0] == both[1]  # minus infinity may be met twice
+        gap = np.abs(np.where(same, 0, both[0] - np.where(same, 0, both[1])))
+        scale = 1 + np.where(np.isfinite(both[1]), np.abs(both[1]), 0)
+        self.require(property, np.max(np.nan_to_num(gap / scale, nan=np.inf)), 1e-7, detail)
+
+    def row_order(self):
+        order = self.rng.permutation(len(self.X))
+        self._differences("row order", self.score(self.X[order]), order, "Scores change when the rows are reordered.")
+
+    def batch(self):
+        rows = self.rng.permutation(len(self.X))[:20]
+        alone = np.array([self.score(self.X[i : i + 1])[0] for i in rows])
+        self._differences("batch", alone, rows, "A row scored by itself differs from its score among others.")
+
+    def pickle(self):
+        try:
+            twin = pickle.loads(pickle.dumps(self.estimator))
+        except Exception as error:
+            raise DensityCheckError("pickle", math.inf, 0, f"The estimator cannot be pickled ({error}).") from error
+        scores = np.asarray(twin.score_samples(self.wrap(self.X)), dtype=float)
+        different = (scores != self.scores).sum()
+        self.require("pickle", different, 0, "Scores of the restored estimator differ, in so many rows.")
+
+    def round_trip(self):
+        rows = np.concatenate([self.X, self.rows[: min(1000, self.n_samples)]])
+        back = self.inverse(self.transform(rows))
+        error = np.nan_to_num(np.abs(back - rows) / (_spread(rows) + 1e-4 * np.abs(rows)), nan=np.inf)
+        self.require(
+            "round trip", error.max(), 1e-6, "inverse_transform(transform(X)) is not X, relative to its spread."
+        )
+
+    def log_determinant(self):
+        rows = self.X[self.rng.permutation(len(self.X))[:20]]
+        flow = getattr(self.estimator, "flow_", None)
+        jacobians, tolerance = (self._differences_of_transform, 1e-3) if flow is None else (_autograd(flow), 1e-6)
+        log_det = np.linalg.slogdet(jacobians(rows))[1]
+        expected = stats.norm.logpdf(self.transform(rows)).sum(1) + log_det
+        scores = self.score(rows)
+        inside = np.isfinite(scores)
+        error = np.abs(scores - expected)[inside] / (1 + np.abs(scores[inside]))
+        detail = "Scores are not the latent's normal log-density plus the log-determinant of transform."
+        self.require("log-determinant", np.nan_to_num(error, nan=np.inf).max(initial=0.0), tolerance, detail)
+
+    def _differences_of_transform(self, rows):
+        step = 1e-5 * _spread(self.X)
+        moves = np.diag(step)
+        columns = [(self.transform(rows + move) - self.transform(rows - move)) / (2 * move.max()) for move in moves]
+        return np.stack(columns, -1)
+
+    # --- statistical properties --------------------------------------------------------------------------------------
+
+    def samples(self, n_steps: int = 40):
+        start, jumps = self.rows[: self.n_samples], self.rows[self.n_samples : 2 * self.n_samples]
+        jumps = np.concatenate([jumps, self.X[: self.n_samples]])  # may know clusters that the sampler does not
+        end, log_p = start.copy(), self.score(start)
+        n_outside = int(np.sum(~np.isfinite(log_p)))
+        self.require("samples", n_outside, 0, "So many samples lie where the log-density is not finite.")
+        first = log_p.copy()
+        for _ in range(n_steps):
+            end, log_p = self._metropolis(end, log_p, jumps)
+        reference = self.rows[2 * self.n_samples :]
+        features = [*self._features(start, end, reference)]
+        features.append((first, log_p, self.score(reference)))
+        p_values = [p for before, after, like in features for p in _paired_tests(before, after, like)]
+        worst = int(np.argmin(p_values))
+        name = "the log-density" if worst // 2 == len(features) - 1 else self._feature_name(worst // 2)
+        what = ("mean", "spread")[worst % 2]
+        detail = f"Samples do not follow the density: the {what} of {name} is off; p-value of {len(p_values)} tests."
+        self.require("samples", min(1.0, min(p_values) * len(p_values)), self.least_p, detail, at_most=False)
+
+    def _metropolis(self, rows, log_p, jumps):
+        """One step: the proposal adds the difference of two other rows, which is as likely as its opposite.
+
+        In full, it leads from cluster to cluster; shortened, it is accepted more often.
+        """
+        pick = self.rng.randint(len(jumps), size=(2, len(rows)))
+        lengths = np.array([1.0, 0.2, 1.7 / math.sqrt(self.d)])[self.rng.randint(3, size=(len(rows), 1))]
+        moved = rows + lengths * (jumps[pick[0]] - jumps[pick[1]])
+        moved_log_p = self.score(moved)
+        accept = np.log(self.rng.rand(len(rows))) < moved_log_p - log_p
+        return np.where(accept[:, None], moved, rows), np.where(accept, moved_log_p, log_p)
+
+    def _features(self, *tables):
+        """The columns, then directions across the standardised columns."""
+        for j in range(self.d):
+            yield tuple(table[:, j] for table in tables)
+        if self.d > 1:
+            scale = _spread(tables[-1])
+            for direction in self.rng.randn(min(self.d, 5), self.d):
+                yield tuple((table / scale) @ direction for table in tables)
+
+    def _feature_name(self, i):
+        return f"column {i}" if i < self.d else "a direction across the columns"
+
+    def integral(self):
+        if self.d <= 2:
+            tolerance = (1e-3, 5e-3)[self.d - 1]
+            rows = np.concatenate([self.X, self.rows[: self.n_samples]])
+            value, uncertainty = _integrate(self.score, rows, tolerance / 20)
+            if uncertainty <= tolerance:
+                detail = f"The density integrates to {value:.6g}, not to 1; difference."
+                self.require("integral", abs(value - 1), tolerance + uncertainty, detail)
+                return
+        proposal = _StudentMixture(self.rows[: self.n_samples], self.rng)
+        n_both = 2 * self.n_samples
+        n_ours = self.rng.binomial(n_both, 0.5)
+        ours = self.rows[self.n_samples : self.n_samples + n_ours]
+        rows = np.concatenate([ours, proposal.sample(n_both - n_ours)])
+        log_ratio = self.score(rows) - proposal.score(rows)
+        shares = special.expit(log_ratio)
+        sides = 1 - shares[:n_ours], shares[n_ours:]
+        if min(s.sum() ** 2 / max((s * s).sum(), 1e-300) for s in sides) >= MANY_ROWS and shares.std() > 0:
+            p_value = stats.ttest_ind(*sides, equal_var=False).pvalue
+        else:
+            p_value = _label_count_p_value(shares, n_ours)
+        value = _bridge(log_ratio[:n_ours], log_ratio[n_ours:])
+        detail = f"The density integrates to about {value:.4g}, not to 1; p-value."
+        self.require("integral", p_value, self.least_p, detail, at_most=False)
+
+    def latent(self):
+        z = self.transform(self.rows[: self.n_samples])
+        p_values = {f"column {j}": stats.kstest(z[:, j], "norm").pvalue for j in range(self.d)}
+        if self.d > 1:
+            p_values["the squared radius"] = stats.kstest((z * z).sum(1), "chi2", (self.d,)).pvalue
+            directions = self.rng.randn(min(2 * self.d, 10), self.d)
+            for i, direction in enumerate(directions / np.linalg.norm(directions, axis=1, keepdims=True)):
+                p_values[f"direction {i}"] = stats.kstest(z @ direction, "norm").pvalue
+        worst = min(p_values, key=p_values.get)
+        corrected = min(1.0, p_values[worst] * len(p_values))
+        detail = f"Transformed samples are not standard normal ({worst}); p-value of {len(p_values)} tests."
+        self.require("latent", corrected, self.least_p, detail, at_most=False)
+
+
+def _wrapper_like(X):
+    """Turn arrays into tables of the kind of ``X``, with its column names."""
+    if not hasattr(X, "columns"):
+        return lambda rows: rows
+    columns, kind = list(X.columns), type(X)
+    argument = "schema" if kind.__module__.startswith("polars") else "columns"
+    return lambda rows: kind(rows, **{argument: columns})
+
+
+def _spread(rows):
+    """Interquartile range of each column, its standard deviation or one where that vanishes."""
+    low, high = np.quantile(rows, [0.25, 0.75], axis=0)
+    spread = np.where(high > low, high - low, rows.std(0))
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _paired_tests(before, after, reference):
+    """p-values that the normal scores, and their squares, of paired rows have equal means.
+
+    The scores come from the ranks within rows that are neither: they are bounded, so that any density may be tested. A
+    reversible chain in its stationary distribution may be run backwards, so the differences are as likely as their
+    opposites, and given their sizes Hoeffding's inequality (1963, theorem 2) holds at any number of rows.
+    """
+    ordered = np.sort(reference)
+    # In the middle of ties, so that a value met often is not pushed to one side.
+    ranks = [(np.searchsorted(ordered, v) + np.searchsorted(ordered, v, "right")) / 2 for v in (before, after)]
+    scores = [special.ndtri((r + 0.5) / (len(ordered) + 1)) for r in ranks]
+    for power in (1, 2):
+        difference = scores[1] ** power - scores[0] ** power
+        square = (difference**2).sum()
+        yield min(1.0, 2 * math.exp(-0.5 * difference.sum() ** 2 / square)) if square > 0 else 1.0
+
+
+def _label_count_p_value(shares, count):
+    """Two-sided p-value of ``count`` as the sum of independent coins that show one with probabilities ``shares``."""
+    pmf = np.zeros(len(shares) + 1)
+    pmf[0] = 1.0
+    for n, share in enumerate(shares, 1):
+        pmf[1 : n + 1] = share * pmf[:n] + (1 - share) * pmf[1 : n + 1]
+        pmf[0] *= 1 - share
+    return min(1.0, 2 * min(pmf[: count + 1].sum(), pmf[count:].sum()))
+
+
+def _autograd(flow):
+    """Jacobians of the flow's own map to its latent, row by row."""
+    import torch
+
+    def jacobians(rows):
+        module = flow if next(flow.buffers()).dtype == torch.float64 else pickle.loads(pickle.dumps(flow)).double()
+        parts = [
+            torch.autograd.functional.jacobian(lambda r: module.to_latent(r[None])[0], row)
+            for row in torch.tensor(rows, dtype=torch.float64)
+        ]
+        return torch.stack(parts).numpy()
+
+    return jacobians
+
+
+# --- quadrature ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Cells:
+    """Boxes with the integral over each and an estimate of its error."""
+
+    low: np.ndarray
+    high: np.ndarray
+    value: np.ndarray
+    error: np.ndarray
+
+
+def _integrate(score: Score, rows: np.ndarray, accuracy: float, budget: int = 1_500_000):
+    """Integral of the density over one or two columns, and how far off it may be.
+
+    Adaptive cubature: boxes between quantiles of ``rows``, widening by powers of ten up to 1e12 spreads beyond them;
+    those with the greatest errors are halved in every direction until the errors add up to less than ``accuracy``. A
+    box's error is the difference of Gauss-Legendre rules with 5 and with 3 nodes a side.
+    """
+    d = rows.shape[1]
+    edges = [_edges(column, *((64, 2.0) if d == 1 else (12, 6.0))) for column in rows.T]
+    corners = np.meshgrid(*[np.arange(len(e) - 1) for e in edges], indexing="ij")
+    index = np.stack([c.ravel() for c in corners], 1)
+    low = np.stack([edges[j][index[:, j]] for j in range(d)], 1)
+    high = np.stack([edges[j][index[:, j] + 1] for j in range(d)], 1)
+    cells = _evaluate(score, low, high)
+    used, per_cell = len(low) * (5**d + 3**d), 5**d + 3**d
+    while cells.error.sum() > accuracy and used < budget:
+        # Halve the cells that hold most of the error, at least an eighth of what is left at once.
+        order = np.argsort(-cells.error)
+        n_worst = 1 + int(np.searchsorted(np.cumsum(cells.error[order]), 0.9 * cells.error.sum()))
+        n_worst = min(n_worst, max(1, (budget - used) // (2**d * per_cell) + 1))
+        worst, rest = order[:n_worst], order[n_worst:]
+        middle = 0.5 * (cells.low[worst] + cells.high[worst])
+        parts = []
+        for side in np.ndindex(*[2] * d):
+            side = np.array(side, dtype=bool)
+            low = np.where(side, middle, cells.low[worst])
+            parts.append(_evaluate(score, low, np.where(side, cells.high[worst], middle)))
+        kept = _Cells(cells.low[rest], cells.high[rest], cells.value[rest], cells.error[rest])
+        cells = _Cells(
+            *(np.concatenate([getattr(c, f) for c in (kept, *parts)]) for f in ("low", "high", "value", "error"))
+        )
+        used += n_worst * 2**d * per_cell
+    return float(cells.value.sum()), float(cells.error.sum())
+
+
+def _edges(column, n, ratio):
+    """Quantiles and far ends (1e12 spreads), with points between: no interval is much wider than the one beside it."""
+    low, high = column.min(), column.max()
+    spread = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-300)
+    edges = np.unique(np.quantile(column, np.linspace(0, 1, n)))
+    if len(edges) == 1:
+        edges = np.array([low, low + spread])
+    edges = np.concatenate([[low - 1e12 * spread], edges, [high + 1e12 * spread]])
+    while True:
+        width = np.diff(edges)
+        left, right = np.append(np.inf, width[:-1]), np.append(width[1:], np.inf)
+        wide = np.flatnonzero(width > 1.5 * ratio * np.minimum(left, right))
+        if not len(wide):
+            return edges
+        step = np.minimum(ratio * np.minimum(left, right), 0.5 * width)[wide]
+        edges = np.sort(np.append(edges, np.where((left < right)[wide], edges[wide] + step, edges[wide + 1] - step)))
+
+
+def _evaluate(score, low, high):
+    rules = []
+    for n_nodes in (5, 3):
+        nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
+        nodes, weights = (nodes + 1) / 2, weights / 2
+        d = low.shape[1]
+        grid = np.stack([g.ravel() for g in np.meshgrid(*[nodes] * d, indexing="ij")], 1)
+        weight = np.prod(np.stack([g.ravel() for g in np.meshgrid(*[weights] * d, indexing="ij")], 1), 1)
+        points = low[:, None] + (high - low)[:, None] * grid
+        density = np.exp(np.concatenate([score(part) for part in _chunks(points.reshape(-1, d))]))
+        volume = (high - low).prod(1)
+        rules.append((density.reshape(len(low), -1) @ weight) * volume)
+    return _Cells(low, high, rules[0], np.abs(rules[0] - rules[1]))
+
+
+def _chunks(rows, size=200_000):
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+# --- importance sampling from both sides -----------------------------------------------------------------------------
+
+
+class _StudentMixture:
+    """A mixture of multivariate Student t distributions (5 degrees of freedom) around the clusters of some rows."""
+
+    df = 5
+
+    def __init__(self, rows, rng):
+        from sklearn.cluster import KMeans
+
+        self.rng = rng
+        self.shift, self.scale = np.median(rows, 0), _spread(rows)
+        rows = (rows - self.shift) / self.scale
+        n_clusters = int(np.clip(len(rows) // (50 * rows.shape[1]), 1, 12))
+        clipped = np.clip(rows, -10, 10)
+        labels = KMeans(n_clusters, n_init=1, random_state=rng.randint(2**31 - 1)).fit_predict(clipped)
+        self.weights, self.means, self.factors = [], [], []
+        for k in range(n_clusters):
+            part = clipped[labels == k]
+            if len(part) <= 2 * rows.shape[1]:
+                part = clipped
+            covariance = np.cov(part.T) + 1e-4 * np.eye(rows.shape[1])
+            self.weights.append(len(part))
+            self.means.append(part.mean(0))
+            self.factors.append(np.linalg.cholesky(covariance))
+        self.weights = np.array(self.weights) / np.sum(self.weights)
+
+    def sample(self, n):
+        d = len(self.shift)
+        component = self.rng.choice(len(self.weights), n, p=self.weights)
+        noise = self.rng.randn(n, d) / np.sqrt(self.rng.chisquare(self.df, (n, 1)) / self.df)
+        rows = np.array([self.means[k] + self.factors[k] @ e for k, e in zip(component, noise)])
+        return self.shift + self.scale * rows
+
+    def score(self, rows):
+        rows = (rows - self.shift) / self.scale
+        terms = [
+            stats.multivariate_t.logpdf(rows, mean, factor @ factor.T, self.df) + math.log(weight)
+            for weight, mean, factor in zip(self.weights, self.means, self.factors)
+        ]
+        return special.logsumexp(np.reshape(terms, (len(terms), -1)), axis=0) - np.log(self.scale).sum()
+
+
+def _bridge(log_ratio_p, log_ratio_q, steps=100):
+    """Bennett's estimate (1976, eq. 12) of the integral of p, from log(p/q) at equally many rows of p and of q."""
+    log_z = 0.0
+    for _ in range(steps):
+        over_q = special.expit(log_ratio_q - log_z).mean()
+        over_p = special.expit(log_z - log_ratio_p).mean()
+        if not (over_q > 0 and over_p > 0):
+            break
+        log_z += math.log(over_q / over_p)
+    return math.exp(np.clip(log_z, -700, 700))
