@@ -13,14 +13,15 @@ import torch
 
 from ._rows import Fold, Rows
 from ._settings import resolve_bounds, resolve_flow, resolve_plan
-from ._start import fit_bases, fit_preprocessing, is_bent, refit_base
+from ._start import fit_bases, fit_preprocessing, is_bent, n_base_rows, refit_base
 from ._threads import threads_for
-from ._training import Plan, Progress, Run, Trainer
+from ._training import Part, Plan, Progress, Run, Trainer
 from .flows.bijection import Bijection, Chain
 from .flows.flow import Flow
 from .flows.registry import FlowSettings, build_flow
 
 ROWS_TO_REFIT = 1000  # a smaller table is not large enough to do without the held-out rows
+INITIAL_ROWS = 1000  # from which layers set what they read off data
 _BUILD_LOCK = threading.Lock()
 
 
@@ -37,7 +38,7 @@ class Fit:
     dtype : torch.dtype
         The precision of the finished flow.
     optimizer_state : tuple or None
-        To go on from.
+        To go on from; None while training.
     """
 
     preprocessing: Bijection
@@ -50,12 +51,11 @@ class Fit:
 
     @property
     def flow(self) -> Flow:
-        """The whole flow, in data units, on the CPU; a copy, so that training may go on."""
-        chain = Chain([self.preprocessing, self.latent.bijection])
-        flow = copy.deepcopy(Flow(chain, self.latent.base)).to(device="cpu", dtype=self.dtype)
-        for p in flow.parameters():
-            p.grad = None
-        return flow
+        """The whole flow, in data units, on the CPU; while training goes on, a copy."""
+        flow = Flow(Chain([self.preprocessing, self.latent.bijection]), self.latent.base)
+        if self.optimizer_state is None:
+            flow = copy.deepcopy(flow)
+        return flow.to(device="cpu", dtype=self.dtype)
 
 
 def build_layers(flow: str | Callable, n_features: int, n_context: int, settings: FlowSettings, seed: int) -> Bijection:
@@ -73,9 +73,18 @@ def build_layers(flow: str | Callable, n_features: int, n_context: int, settings
     return layers.float()  # whatever the caller's default dtype is
 
 
+@dataclass(frozen=True)
+class Start:
+    """Preprocessing fitted to a fold, and the fold's rows behind it."""
+
+    preprocessing: Bijection
+    train: Part
+    validation: Part | None
+
+
 @dataclass
 class Candidate:
-    """A start and the run that trains from it, in every fold."""
+    """A flow to train from the start of each fold, and the run that trains it."""
 
     fits: list[Fit]
     run: Run
@@ -156,7 +165,8 @@ class Fitting:
     def _further(self, fold, flow, optimizer_state):
         preprocessing, layers = copy.deepcopy(flow.bijection).links
         latent = Flow(layers, copy.deepcopy(flow.base)).float()
-        candidate = self._candidate([fold], [preprocessing.double()], [latent], True, optimizer_state)
+        starts = [self._start(fold, preprocessing.double())]
+        candidate = self._candidate(starts, [latent], True, optimizer_state)
         candidate.advance(math.inf, self.on_iteration)
         return candidate.finish()
 
@@ -169,42 +179,48 @@ class Fitting:
             preprocessing = [fit_preprocessing(table.x[rows], *self.bounds, bent=bent) for rows in typical]
             if bent and not any(map(is_bent, preprocessing)):
                 continue
-            layers = [self._layers(p, rows) for p, rows in zip(preprocessing, typical)]
-            firsts = list(zip(preprocessing, layers))
+            starts = [self._start(fold, first) for fold, first in zip(folds, preprocessing)]
+            layers = [self._layers(*some) for some in zip(preprocessing, typical)]
             latent, held_out = (
-                [self._latent(*first, table.x[rows]) if len(rows) else None for first, rows in zip(firsts, parts)]
+                [self._latent(*some) if len(some[-1]) else None for some in zip(preprocessing, layers, parts)]
                 for parts in (typical, [fold.held_out for fold in folds])
             )
-            for bases in fit_bases(self.estimator.base, latent, held_out, table.rng):
-                flows = [Flow(copy.deepcopy(f), base) for f, base in zip(layers, bases)]
-                candidates.append(self._candidate(folds, preprocessing, flows, bent))
+            choices = fit_bases(self.estimator.base, latent, held_out, table.rng)
+            copies = [layers, *(copy.deepcopy(layers) for _ in choices[1:])]
+            for some, bases in zip(copies, choices):
+                candidates.append(self._candidate(starts, list(map(Flow, some, bases)), bent))
             if not len(folds[0].held_out):
                 break
         return candidates
 
-    def _candidate(self, folds, preprocessing, flows, bent, optimizer_state=None) -> Candidate:
+    @torch.no_grad()
+    def _start(self, fold: Fold, preprocessing: Bijection) -> Start:
+        z, log_abs_det = preprocessing(self.table.x)
+        z = z.float()
+        parts = (self.table.part(rows, z, log_abs_det, self.device) for rows in (fold.train, fold.held_out))
+        return Start(preprocessing, *parts)
+
+    def _candidate(self, starts: list[Start], flows, bent, optimizer_state=None) -> Candidate:
         trainers, fits = [], []
-        for fold, first, flow in zip(folds, preprocessing, flows):
-            with torch.no_grad():
-                z, log_abs_det = first(self.table.x)
-            train, validation = (
-                self.table.part(rows, z.float(), log_abs_det, self.device) for rows in (fold.train, fold.held_out)
-            )
+        for start, flow in zip(starts, flows):
             generator = torch.Generator().manual_seed(self.seed)
-            trainers.append(Trainer(flow.to(self.device), train, validation, self.plan, generator, optimizer_state))
-            fits.append(Fit(first, flow, self.dtype, self.settings, self.plan))
+            parts = start.train, start.validation
+            trainers.append(Trainer(flow.to(self.device), *parts, self.plan, generator, optimizer_state))
+            fits.append(Fit(start.preprocessing, flow, self.dtype, self.settings, self.plan))
         run = Run(trainers, self.plan)
         return Candidate([replace(fit, progress=run.progress) for fit in fits], run, bent)
 
     def _layers(self, preprocessing, rows):
         layers = build_layers(self.estimator.flow, self.n_features, 0, self.settings, self.seed)
         with torch.no_grad():
-            layers.initialise(preprocessing(self.table.x[rows])[0].float())
+            layers.initialise(preprocessing(self.table.x[rows[:INITIAL_ROWS]])[0].float())
         return layers
 
     @torch.no_grad()
-    def _latent(self, preprocessing, layers, x):
-        return layers(preprocessing(x)[0].float())[0]
+    def _latent(self, preprocessing, layers, rows):
+        """Rows as the base of an untrained flow meets them."""
+        rows = rows[: n_base_rows(self.estimator.base)]
+        return layers(preprocessing(self.table.x[rows])[0].float())[0]
 
     def _on_all_rows(self, fit: Fit, bent: bool) -> Fit:
         """The same start and the same number of steps on all rows: none is left out of the final flow."""
@@ -214,8 +230,8 @@ class Fitting:
         typical = self.table.typical(everything.train)
         preprocessing = fit_preprocessing(self.table.x[typical], *self.bounds, bent=bent)
         layers = self._layers(preprocessing, typical)
-        base = refit_base(fit.latent.base, self._latent(preprocessing, layers, self.table.x[typical]), self.table.rng)
-        candidate = self._candidate([everything], [preprocessing], [Flow(layers, base)], bent)
+        base = refit_base(fit.latent.base, self._latent(preprocessing, layers, typical), self.table.rng)
+        candidate = self._candidate([self._start(everything, preprocessing)], [Flow(layers, base)], bent)
         candidate.advance(fit.progress.best_step, self.on_iteration)
         return replace(candidate.finish(), progress=fit.progress)
 

@@ -88,10 +88,7 @@ class EnsembleFit:
     @property
     def flow(self) -> Flow:
         """The whole density, in data units, on the CPU; a copy, so that training may go on."""
-        flow = copy.deepcopy(Flow(self.preprocessing, self.ensemble)).to(device="cpu", dtype=self.dtype)
-        for p in flow.parameters():
-            p.grad = None
-        return flow
+        return copy.deepcopy(Flow(self.preprocessing, self.ensemble)).to(device="cpu", dtype=self.dtype)
 
 
 class EnsembleFitting:

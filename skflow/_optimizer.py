@@ -11,7 +11,7 @@ from torch import nn
 
 
 class ParameterVector:
-    """All trainable parameters of a module as slices of one tensor, their gradients as slices of another.
+    """All trainable parameters of a module as slices of one tensor, and their gradient as another.
 
     An optimiser step, a norm, an average or a copy is then one operation, however many layers there are. Matrices come
     first, so that weight decay applies to one slice of the vector.
@@ -26,13 +26,18 @@ class ParameterVector:
         start = 0
         for p, n in zip(self.params, sizes):
             p.data = self.value[start : start + n].view_as(p)
-            p.grad = self.grad[start : start + n].view_as(p)
             start += n
+
+    def differentiate(self, loss: torch.Tensor) -> None:
+        """Set the gradient to that of ``loss``."""
+        grads = torch.autograd.grad(loss, self.params, allow_unused=True)
+        parts = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads)]
+        torch.cat([part.reshape(-1) for part in parts], out=self.grad)
 
     def release(self) -> None:
         """Give each parameter storage of its own again."""
         for p in self.params:
-            p.data, p.grad = p.data.clone(), None
+            p.data = p.data.clone()
 
 
 class Adam:

@@ -20,7 +20,7 @@ from .flows.student_t import StudentT
 COMPONENTS = (2, 4, 8, 16, 32)
 ROWS_PER_COMPONENT = 10
 MAX_COVARIANCE_NUMBERS = 300_000  # K d^2: beyond it a mixture costs more than the flow in front of it
-MAX_EM_ROWS = 20_000
+MAX_BASE_ROWS = 20_000
 TAIL = 5.0  # standard deviations, where the logarithmic tails begin
 BROAD_ROWS = 1.0  # what the broad component weighs
 BROAD_VARIANCE = 4.0  # times that of the rows, column by column
@@ -62,6 +62,11 @@ def fit_preprocessing(x: Tensor, low: Tensor | None, high: Tensor | None, *, ben
 def is_bent(preprocessing: Chain) -> bool:
     """Whether any column is Gaussianized."""
     return any(isinstance(link, MarginalGaussianization) for link in preprocessing.links)
+
+
+def n_base_rows(name: str) -> int:
+    """How many latent rows, at most, the bases that ``name`` leaves to try are fitted to."""
+    return 0 if name == "normal" else MAX_BASE_ROWS
 
 
 def fit_bases(
@@ -110,7 +115,7 @@ def refit_base(base: BaseDistribution, z: Tensor, rng: np.random.RandomState) ->
 
 
 def _fit_other(name, z):
-    return StandardNormal(z.shape[1]) if name == "normal" else StudentT.fit(z[:MAX_EM_ROWS]).float()
+    return StandardNormal(z.shape[1]) if name == "normal" else StudentT.fit(z).float()
 
 
 @torch.no_grad()
@@ -128,7 +133,7 @@ def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState) -> Gau
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture as EM
 
-    rows = z[:MAX_EM_ROWS].double().numpy()
+    rows = z.double().numpy()
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         if n_components == 1:

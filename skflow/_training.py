@@ -155,10 +155,9 @@ class Trainer:
     def _one_step(self, x, weight):
         """One step of the optimiser; the loss, or None where it was not finite and the state was rolled back."""
         params = self.params
-        params.grad.zero_()
         log_prob = self.flow.log_prob(x.t().contiguous().t(), generator=self.generator)
         loss = -(log_prob if weight is None else log_prob * weight).mean()
-        loss.backward()
+        params.differentiate(loss)
         value, norm = float(loss.detach()), float(params.grad.norm())
         if not (math.isfinite(value) and math.isfinite(norm)):
             self._roll_back()

@@ -112,7 +112,10 @@ curves = pytest.mark.parametrize("name", CURVES)
 
 
 def build(name, d, n_context, std=0.3, dtype=torch.float64):
-    """A bijection with parameters off their start by noise, and the rows and contexts to try it on."""
+    """A bijection with parameters off their start by noise, and the rows and contexts to try it on.
+
+    Where an inverse is compared to nine digits, ``std`` is smaller: the comparison would measure conditioning, not bugs.
+    """
     if name == "coupling" and d == 1:
         pytest.skip("a coupling has nothing to couple in one feature")
     torch.manual_seed(0)
@@ -154,7 +157,7 @@ def test_identity_at_initialisation(name, d):
 @contexts
 @torch.no_grad()
 def test_round_trip(name, d, n_context):
-    bijection, x, context = build(name, d, n_context)
+    bijection, x, context = build(name, d, n_context, std=0.1)
     z, log_abs_det = bijection(x, context)
     back, log_abs_det_back = bijection.inverse(z, context)
     torch.testing.assert_close(back, x, atol=1e-9, rtol=0)
@@ -177,7 +180,7 @@ def test_log_det_against_autodiff(name, d, n_context):
 @features
 @contexts
 def test_inverse_log_det_against_autodiff(name, d, n_context):
-    bijection, x, context = build(name, d, n_context)
+    bijection, x, context = build(name, d, n_context, std=0.1)
     z = bijection(x, context)[0].detach()
     expected = jacobian_log_dets(bijection.inverse, z, context)
     torch.testing.assert_close(bijection.inverse(z, context)[1], expected, atol=1e-9, rtol=0)
@@ -254,7 +257,7 @@ def test_every_ordering_round_trip(name, ordering):
     torch.manual_seed(0)
     flow = build_flow(name, 4, 2, FlowSettings(2, HIDDEN, 4, ordering)).double()
     for p in flow.parameters():
-        p.add_(0.3 * torch.randn_like(p))
+        p.add_(0.1 * torch.randn_like(p))
     x, context = torch.randn(9, 4).double(), torch.randn(9, 2).double()
     z, _ = flow(x, context)
     torch.testing.assert_close(flow.inverse(z, context)[0], x, atol=1e-9, rtol=0)
@@ -268,10 +271,11 @@ def test_ordering_is_the_one_asked_for(ordering):
     with torch.no_grad():
         for p in flow.parameters():
             p.add_(torch.randn_like(p))
-    jacobian = torch.autograd.functional.jacobian(lambda r: flow(r[None])[0][0], torch.randn(4).double())
-    n_inputs = sorted((jacobian.abs() > 1e-12).sum(1).tolist())
-    assert n_inputs == [1, 2, 3, 4]  # the first column depends on itself alone, the last on all
-    rank = (jacobian.abs() > 1e-12).sum(0).argsort(descending=True)  # columns, most looked at first
+    rows = torch.randn(20, 4).double()
+    jacobians = [torch.autograd.functional.jacobian(lambda r: flow(r[None])[0][0], row) for row in rows]
+    depends = torch.stack(jacobians).abs().amax(0) > 1e-12
+    assert sorted(depends.sum(1).tolist()) == [1, 2, 3, 4]  # the first column depends on itself alone, the last on all
+    rank = depends.sum(0).argsort(descending=True)  # columns, most looked at first
     if ordering == "natural":
         assert rank.tolist() == [0, 1, 2, 3]
     if ordering == "reversed":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class Bijection(nn.Module):
@@ -48,12 +49,51 @@ class Bijection(nn.Module):
         The default leaves everything as it is.
         """
 
+    @property
+    def differentiated(self) -> bool:
+        """Whether `evaluate` and `pull_back` are written out, so that `forward` may be a single node of a graph."""
+        return False
+
+    def evaluate(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor | float, list]:
+        """`forward` without a graph, and what `pull_back` needs of it; a log-determinant of zero is a plain number."""
+        raise NotImplementedError
+
+    def pull_back(
+        self, saved: list, grad_z: Tensor, grad_log_abs_det: Tensor, to_input: bool = True
+    ) -> tuple[Tensor | None, Tensor | None, list[Tensor]]:
+        """Gradients from those with respect to ``z`` and the log-determinant: of ``x`` (where wanted), of the context
+        (where there is one) and of the parameters, in the order of ``parameters()``.
+        """
+        raise NotImplementedError
+
     def with_orders(self, choose: Callable[[Tensor], Tensor]) -> Bijection:
         """This bijection with its open column orderings chosen (see `OrderAgnostic`); by default itself.
 
         ``choose`` maps the orderings that a link keeps, of shape (k, d), to the one to use, of shape (d,).
         """
         return self
+
+
+def as_one_node(bijection: Bijection, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`forward` of a differentiated bijection: building a graph of small operations takes longer than they do."""
+    return _OneNode.apply(bijection, x, context, *bijection.parameters())
+
+
+class _OneNode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, bijection, x, context, *parameters):
+        z, log_abs_det, saved = bijection.evaluate(x, context)
+        if any(ctx.needs_input_grad):
+            ctx.bijection, ctx.saved = bijection, saved
+        return z, log_abs_det if isinstance(log_abs_det, Tensor) else x.new_full((len(x),), log_abs_det)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_z, grad_log_abs_det):
+        grad_x, grad_context, grads = ctx.bijection.pull_back(
+            ctx.saved, grad_z, grad_log_abs_det, ctx.needs_input_grad[1]
+        )
+        return None, grad_x, grad_context, *grads
 
 
 class Chain(Bijection):
@@ -72,12 +112,35 @@ class Chain(Bijection):
     def with_orders(self, choose):
         return Chain(link.with_orders(choose) for link in self.links)
 
+    @property
+    def differentiated(self):
+        return all(link.differentiated for link in self.links)
+
     def forward(self, x, context=None):
+        if torch.is_grad_enabled() and self.differentiated:
+            return as_one_node(self, x, context)
         log_abs_det = x.new_zeros(len(x))
         for link in self.links:
             x, term = link(x, context)
             log_abs_det = log_abs_det + term
         return x, log_abs_det
+
+    def evaluate(self, x, context=None):
+        log_abs_det, saved = 0.0, []
+        for link in self.links:
+            x, term, own = link.evaluate(x, context)
+            log_abs_det = log_abs_det + term
+            saved.append(own)
+        return x, log_abs_det, saved
+
+    def pull_back(self, saved, grad_z, grad_log_abs_det, to_input=True):
+        grad_context, grads = None, []
+        for i, link in reversed(list(enumerate(self.links))):
+            grad_z, term, own = link.pull_back(saved[i], grad_z, grad_log_abs_det, i > 0 or to_input)
+            grads[:0] = own
+            if term is not None:
+                grad_context = term if grad_context is None else grad_context + term
+        return grad_z, grad_context, grads
 
     def inverse(self, z, context=None):
         log_abs_det = z.new_zeros(len(z))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .bijection import Bijection
-from .networks import DenseNetwork, MaskedNetwork
-from .univariate import Univariate
+from .bijection import Bijection, as_one_node
+from .networks import DenseNetwork, MaskedNetwork, Network
+from .univariate import DifferentiatedUnivariate, Univariate
 
 
 @torch.no_grad()
@@ -17,10 +17,6 @@ def set_start(network: nn.Module, univariate: Univariate, x: Tensor | None = Non
     """Let ``network`` start from the univariate map's own start, read off rows ``x`` (d, n) where they are given."""
     bias = network.output.bias.view(-1, univariate.n_params)
     bias.copy_(univariate.start(x).t().expand_as(bias))
-
-
-def _columns(context: Tensor | None) -> Tensor | None:
-    return None if context is None else context.t()
 
 
 class Elementwise(Bijection):
@@ -59,40 +55,81 @@ class Elementwise(Bijection):
         return x.t(), log_slope.sum(0)
 
 
-class Coupling(Bijection):
+class Conditional(Bijection):
+    """Base of the schemes where features condition the curves of others.
+
+    The first ``n_kept`` features pass unchanged; a network looks at the context and at the first ``n_seen`` features and
+    emits the parameters of the curves that the features after the kept ones go through.
+    """
+
+    def __init__(self, univariate: Univariate, network: Network, n_kept: int, n_seen: int):
+        super().__init__()
+        self.univariate = univariate
+        self.network = network
+        self.n_kept = n_kept
+        self.n_seen = n_seen
+        set_start(network, univariate)
+
+    def initialise(self, x, context=None):
+        set_start(self.network, self.univariate, x.t()[self.n_kept :])
+
+    @property
+    def differentiated(self):
+        return isinstance(self.univariate, DifferentiatedUnivariate)
+
+    def forward(self, x, context=None):
+        if self.differentiated:
+            return as_one_node(self, x, context)
+        x = x.t()
+        moved, log_slope = self.univariate.forward(x[self.n_kept :], self.network(self._input(x, context)))
+        return self._beside_kept(x, moved), log_slope.sum(0)
+
+    def evaluate(self, x, context=None):
+        x = x.t()
+        params, inputs = self.network.evaluate(self._input(x, context))
+        moved, log_slope, curve = self.univariate.evaluate(x[self.n_kept :], params)
+        return self._beside_kept(x, moved), log_slope.sum(0), [curve, inputs]
+
+    def pull_back(self, saved, grad_z, grad_log_abs_det, to_input=True):
+        curve, inputs = saved
+        grad_z, n_context = grad_z.t(), len(inputs[0]) - 1 - self.n_seen
+        grad_moved, grad_params = self.univariate.pull_back(curve, grad_z[self.n_kept :], grad_log_abs_det)
+        grad_input, grads = self.network.pull_back(inputs, grad_params, to_input or n_context > 0)
+        grad_context = grad_input[:n_context].t() if n_context else None
+        if not to_input:
+            return None, grad_context, grads
+        grad_x = torch.cat([grad_z[: self.n_kept], grad_moved]) if self.n_kept else grad_moved
+        grad_x[: self.n_seen].add_(grad_input[n_context:])
+        return grad_x.t(), grad_context, grads
+
+    def _input(self, x, context):
+        """The input of the network, shape (n_context + n_seen, n)."""
+        seen = x[: self.n_seen]
+        return seen if context is None else torch.cat([context.t(), seen])
+
+    def _beside_kept(self, x, moved):
+        return (torch.cat([x[: self.n_kept], moved]) if self.n_kept else moved).t()
+
+
+class Coupling(Conditional):
     """The first half of the features conditions the map of the second half (Dinh et al. 2014, sec. 3.2)."""
 
     def __init__(
         self, n_features: int, n_context: int, univariate: Univariate, hidden_layer_sizes: Sequence[int] = (64, 64)
     ):
-        super().__init__()
         if n_features < 2:
             raise ValueError("A coupling needs at least 2 features; use Elementwise for one feature.")
-        self.univariate = univariate
-        self.n_kept = n_features // 2
-        self.network = DenseNetwork(
-            self.n_kept + n_context, n_features - self.n_kept, univariate.n_params, hidden_layer_sizes
-        )
-        set_start(self.network, univariate)
-
-    def initialise(self, x, context=None):
-        set_start(self.network, self.univariate, x.t()[self.n_kept :])
-
-    def _params(self, kept, context):
-        return self.network(kept if context is None else torch.cat([context.t(), kept]))
-
-    def forward(self, x, context=None):
-        kept, moved = x.t()[: self.n_kept], x.t()[self.n_kept :]
-        moved, log_slope = self.univariate.forward(moved, self._params(kept, context))
-        return torch.cat([kept, moved]).t(), log_slope.sum(0)
+        n_kept = n_features // 2
+        network = DenseNetwork(n_kept + n_context, n_features - n_kept, univariate.n_params, hidden_layer_sizes)
+        super().__init__(univariate, network, n_kept, n_kept)
 
     def inverse(self, z, context=None):
-        kept, moved = z.t()[: self.n_kept], z.t()[self.n_kept :]
-        moved, log_slope = self.univariate.inverse(moved, self._params(kept, context))
-        return torch.cat([kept, moved]).t(), log_slope.sum(0)
+        z = z.t()
+        moved, log_slope = self.univariate.inverse(z[self.n_kept :], self.network(self._input(z, context)))
+        return self._beside_kept(z, moved), log_slope.sum(0)
 
 
-class MaskedAutoregressive(Bijection):
+class MaskedAutoregressive(Conditional):
     """Every feature conditions the maps of those after it (Papamakarios et al. 2017, eq. 3).
 
     Scoring takes one pass of the network. The inverse goes feature by feature, in the work of one pass.
@@ -101,20 +138,11 @@ class MaskedAutoregressive(Bijection):
     def __init__(
         self, n_features: int, n_context: int, univariate: Univariate, hidden_layer_sizes: Sequence[int] = (64, 64)
     ):
-        super().__init__()
-        self.univariate = univariate
-        self.network = MaskedNetwork(n_features, n_context, univariate.n_params, hidden_layer_sizes)
-        set_start(self.network, univariate)
-
-    def initialise(self, x, context=None):
-        set_start(self.network, self.univariate, x.t())
-
-    def forward(self, x, context=None):
-        z, log_slope = self.univariate.forward(x.t(), self.network(x.t(), _columns(context)))
-        return z.t(), log_slope.sum(0)
+        network = MaskedNetwork(n_features, n_context, univariate.n_params, hidden_layer_sizes)
+        super().__init__(univariate, network, 0, n_features)
 
     def inverse(self, z, context=None):
-        rollout = self.network.rollout(len(z), _columns(context), z)
+        rollout = self.network.rollout(len(z), None if context is None else context.t(), z)
         log_abs_det = z.new_zeros(len(z))
         for i, z_i in enumerate(z.t()):
             x_i, log_slope = self.univariate.inverse(z_i, rollout.params(i))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .bijection import Bijection
+from .bijection import Bijection, as_one_node
 
 
 class Permutation(Bijection):
@@ -27,8 +27,18 @@ class Permutation(Bijection):
         """A uniformly drawn order."""
         return cls(torch.randperm(n_features))
 
+    @property
+    def differentiated(self):
+        return True
+
     def forward(self, x, context=None):
-        return x.t().index_select(0, self.order).t(), x.new_zeros(len(x))
+        return as_one_node(self, x, context)
+
+    def evaluate(self, x, context=None):
+        return x.t().index_select(0, self.order).t(), 0.0, []
+
+    def pull_back(self, saved, grad_z, grad_log_abs_det, to_input=True):
+        return grad_z.t().index_select(0, self.undo).t(), None, []
 
     def inverse(self, z, context=None):
         return z.t().index_select(0, self.undo).t(), z.new_zeros(len(z))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from .marginal import LOG_2PI, MarginalGaussianization
 MIN_ROWS = 30
 MIN_GAIN = 0.01  # nats a row by which a curve must beat a normal distribution on rows that it has not seen
 MAX_ROWS_TO_COMPARE = 10_000
+MAX_ROWS_TO_SCORE = 2_000  # of each half, when curves are compared with normal distributions
 MAX_ROWS = 200_000  # quantiles of a larger table are read off a regular subsample
 MIN_STEP = 1e-6  # least distance between knots, in units of the column's spread
 MAX_TAIL_INDEX = 1.5
@@ -36,12 +38,13 @@ def fit_marginals(x: Tensor) -> MarginalGaussianization | None:
     halves = few[::2], few[1::2]
     gain = torch.cat([_held_out_gain(*halves), _held_out_gain(*halves[::-1])])
     # Outliers make the gain of a row as large as they are far: they count in the mean, not in its standard error.
-    error = gain.clamp(-1, 1).std(0) / len(few) ** 0.5
+    error = gain.clamp(-1, 1).std(0) / len(gain) ** 0.5
     columns = torch.arange(x.shape[1])[gain.mean(0) > MIN_GAIN + 2 * error]
     return _fit(x, columns) if len(columns) else None
 
 
 def _held_out_gain(train, test):
+    test = test[:MAX_ROWS_TO_SCORE]
     curve = _fit(train, torch.arange(train.shape[1])).column_log_density(test)
     mean, std = train.mean(0), train.std(0).clamp_min(1e-30)
     normal = -0.5 * ((test - mean) / std) ** 2 - std.log() - 0.5 * LOG_2PI
@@ -52,7 +55,7 @@ def _fit(x, columns):
     n = len(x)
     n_knots = int(min(64, max(6, round(1.5 * n ** (1 / 3)))))
     n_tail = max(8, round(0.01 * n)) if n > 100 else max(2, n // 10)
-    ordered = x[:, columns].sort(0).values
+    ordered = torch.from_numpy(np.sort(x.t()[columns].contiguous().numpy(), axis=1)).t()  # numpy sorts ten times faster
     z_edge = torch.special.ndtri(torch.tensor(n_tail / n, dtype=x.dtype))
     knots_z = torch.linspace(float(z_edge), float(-z_edge), n_knots, dtype=x.dtype)
     knots_x = _increasing(_quantiles(ordered, torch.special.ndtr(knots_z)))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .bijection import Bijection
 
-MAX_ROWS = 100_000  # quartiles of a longer table are read off its first rows
+MAX_ROWS = 20_000  # quartiles of a longer table are read off its first rows
 
 
 def _quartiles(x):
@@ -33,12 +33,11 @@ class Standardize(Bijection):
         The quartiles ignore outliers of any size; a column where half of the rows agree has none and falls back. Where
         ``robust`` is false, mean and standard deviation, as long as they are finite.
         """
-        shift, scale = x.mean(0), x.std(0, correction=0)
+        scale, shift = torch.std_mean(x, 0, correction=0)
         if robust or not scale.isfinite().all():
             low, shift, high = _quartiles(x[:MAX_ROWS])
-            scale = (high - low) / 1.349
-            deviation = ((x - shift) ** 2).mean(0).sqrt()
-            scale = torch.where(scale > 1e-3 * deviation, scale, deviation)
+            quartiles, deviation = (high - low) / 1.349, ((x - shift) ** 2).mean(0).sqrt()
+            scale = torch.where(quartiles > 1e-3 * deviation, quartiles, deviation)
         tiny = torch.finfo(x.dtype).eps * shift.abs()
         return cls(shift, torch.where(scale > tiny, scale, torch.ones_like(scale)))
 
@@ -66,17 +65,17 @@ class LogTails(Bijection):
         self.register_buffer("low", low)
         self.register_buffer("high", high)
 
-    def _split(self, v):
-        inner = torch.clamp(v, self.low, self.high)
-        return inner, v - inner
-
     def forward(self, x, context=None):
-        inner, excess = self._split(x)
+        inner = torch.clamp(x, self.low, self.high)
+        if torch.equal(inner, x):
+            return x, x.new_zeros(len(x))
+        excess = x - inner
         log_excess = torch.log1p(excess.abs())
         return inner + torch.copysign(log_excess, excess), -log_excess.sum(1)
 
     def inverse(self, z, context=None):
-        inner, log_excess = self._split(z)
+        inner = torch.clamp(z, self.low, self.high)
+        log_excess = z - inner
         return inner + torch.copysign(torch.expm1(log_excess.abs()), log_excess), log_excess.abs().sum(1)
 
 

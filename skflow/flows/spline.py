@@ -6,9 +6,12 @@ ends, maps t = (x - x_k) / w by eq. 4 of the paper:
     z = y_k + h N / D,   N = s t^2 + d0 t (1 - t),   D = s + (d0 + d1 - 2 s) t (1 - t),   s = h / w
     dz/dx = s^2 M / D^2, M = d1 t^2 + 2 s t (1 - t) + d0 (1 - t)^2                                  (eq. 5)
 
-Outside the curve is the identity. The gradient with respect to the K softmax logits needs only the bin's own width, its
-left knot and the softmax itself, so the backward pass is one sweep over the logits instead of a graph of thirty nodes.
-Widths and heights travel together, stacked along a first axis of two: half as many operations on small tensors.
+Outside the curve is the identity: the value at the end, where the slope is one, plus the excess. The gradient with
+respect to the K softmax logits needs only the bin's own width, its left knot and the softmax itself, so the backward pass
+is one sweep over the logits instead of a graph of thirty nodes. Widths and heights travel together, stacked along an axis
+of two in front of the bins: half as many operations on small tensors. Masks are kept as numbers, which are summed and
+multiplied several times faster than booleans, and the softmax is never divided out: knots times the sum of the
+exponentials are compared with values times that sum.
 """
 
 from __future__ import annotations
@@ -18,17 +21,16 @@ import math
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .univariate import Univariate
+from .univariate import DifferentiatedUnivariate
 
 MIN_BIN = 1e-3  # least width and height of a bin, as a share of the interval
 MIN_SLOPE = 1e-3  # least slope at an inner knot
 UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))  # raw zero gives a slope of one
 
 
-class RationalQuadraticSpline(Univariate):
+class RationalQuadraticSpline(DifferentiatedUnivariate):
     """Rational-quadratic spline with ``n_bins`` bins on [-bound, bound] and the identity outside.
 
     ``params`` holds ``n_bins`` width logits, ``n_bins`` height logits and ``n_bins - 1`` raw inner slopes.
@@ -39,68 +41,137 @@ class RationalQuadraticSpline(Univariate):
         self.bound = bound
         self.n_params = 3 * n_bins - 1
 
-    def forward(self, x, params):
-        return _Forward.apply(x, params, self.n_bins, self.bound)
+    def evaluate(self, x, params):
+        b = _Bin(x, params, self.n_bins, self.bound)
+        (w, h), (x0, y0), (d0, d1) = b.size.unbind(-2), b.corner.unbind(-2), b.slopes.unbind(-2)
+        s = h / w
+        t = (b.inner - x0) / w
+        num, den, slope = _curve(t, s, d0, d1)
+        z = torch.addcmul(y0, h, num / den).add_(x - b.inner)
+        ratio = s / den
+        log_slope = (ratio * ratio).mul_(slope).log_()
+        return z, log_slope, (x, t, num, den, slope, s, b)
+
+    def pull_back(self, saved, grad_z, grad_log_slope):
+        x, t, num, den, slope, s, b = saved
+        (w, h), (d0, d1), K = b.size.unbind(-2), b.slopes.unbind(-2), self.n_bins
+        gz, gl = grad_z, grad_log_slope
+        t1 = 1 - t
+        u, tt, tilt = t * t1, t * t, t1 - t
+        inv_w, inv_d = w.reciprocal(), den.reciprocal()
+        ratio = num * inv_d
+        g_num = gz * h * inv_d
+        gl_m = gl / slope
+        # Through D alone (z by -h N / D^2, the log-slope by -2 / D); the rest is through N and M.
+        g_den = torch.addcmul(g_num * ratio, gl, inv_d, value=2).neg_()
+        g_u = torch.addcmul(g_num * d0, g_den, torch.add(d0 + d1, s, alpha=-2)).addcmul_(gl_m, s, value=2)
+        g_t = g_u * tilt
+        g_t.addcmul_(g_num * s, t, value=2).addcmul_(gl_m, torch.addcmul(-d0 * t1, d1, t), value=2)
+        g_s = torch.addcmul(g_den, g_num, tt).addcmul_(torch.sub(gl_m, g_den), u, value=2)
+        g_s.addcdiv_(gl.expand_as(s), s, value=2)
+        g_d1 = torch.addcmul(g_den * u, gl_m, tt)
+        g_d0 = torch.addcmul((g_num + g_den) * u, gl_m, t1 * t1)
+        g_x = g_t * inv_w
+
+        grad = t.new_empty(*t.shape[:-1], self.n_params, t.shape[-1])
+        logits = grad[..., : 2 * K, :].unflatten(-2, (2, K))
+        scale = 2 * self.bound * (1 - K * MIN_BIN) / b.sum
+        g_left = torch.stack([-g_x, gz], -2).mul_(scale)  # reaches every bin left of the point's own
+        g_own = torch.stack([-torch.addcmul(g_t * t, g_s, s), torch.addcmul(g_s, gz * w, ratio)], -2)
+        g_own.mul_(inv_w[..., None, :] * scale)  # the bin itself
+        mean = torch.addcmul(g_left * b.left, g_own, b.share).neg_()[..., None, :]
+        torch.addcmul(mean, b.below[..., None, :, :], g_left[..., None, :], out=logits[..., :-1, :])
+        logits[..., -1:, :] = mean
+        logits.scatter_add_(-2, b.k2, g_own[..., None, :])
+        logits.mul_(b.exp)
+        slopes = t.new_zeros(*t.shape[:-1], K + 1, t.shape[-1])
+        slopes.scatter_add_(-2, b.ends, torch.stack([g_d0, g_d1], -2).mul_(b.raw.sigmoid()))
+        grad[..., 2 * K :, :] = slopes[..., 1:-1, :]
+        inside = torch.eq(b.inner, x, out=torch.empty_like(x))
+        return torch.lerp(gz, g_x, inside), grad.movedim(-2, 0)
 
     def inverse(self, z, params):
-        bin_ = _Bin(z, params, self.n_bins, self.bound, by_height=True)
-        (w, h), (x0, y0), (d0, d1), s = bin_.size, bin_.corner, bin_.slopes, bin_.s
-        offset = bin_.inner - y0
+        b = _Bin(z, params, self.n_bins, self.bound, by_height=True)
+        (w, h), (x0, y0), (d0, d1) = b.size.unbind(-2), b.corner.unbind(-2), b.slopes.unbind(-2)
+        s = h / w
+        offset = b.inner - y0
         curvature = d0 + d1 - 2 * s
         # The root of a t^2 + b t + c = 0 in [0, 1], in the form that does not cancel (eq. 6-8 of the paper).
-        a = h * (s - d0) + offset * curvature
-        b = h * d0 - offset * curvature
-        c = -s * offset
-        root = (b * b - 4 * a * c).clamp_min(0).sqrt()
-        t = (2 * c / (-b - root)).clamp(0, 1)
+        quadratic = h * (s - d0) + offset * curvature
+        linear = h * d0 - offset * curvature
+        constant = -s * offset
+        root = (linear * linear - 4 * quadratic * constant).clamp_min(0).sqrt()
+        t = (2 * constant / (-linear - root)).clamp(0, 1)
         _, den, slope = _curve(t, s, d0, d1)
-        log_slope = 2 * (s.log() - den.log()) + slope.log()
-        x = torch.where(bin_.inside, torch.addcmul(x0, t, w), z)
-        return x, torch.where(bin_.inside, -log_slope, torch.zeros_like(z))
+        ratio = s / den
+        return torch.addcmul(x0, t, w) + (z - b.inner), -(ratio * ratio * slope).log()
 
 
 @functools.lru_cache(maxsize=64)
-def _even_knots(n_bins: int, bound: float, n_axes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The share of every inner knot that comes from the least bin width alone."""
+def _left_knots(n_bins: int, bound: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix from a softmax to the left knots of all bins: each the sum of the bins on its left."""
     with torch.inference_mode(False):
-        even = torch.arange(1, n_bins, dtype=dtype, device=device) * (2 * bound * MIN_BIN) - bound
-        return even.reshape(-1, *[1] * n_axes)
+        number = torch.arange(n_bins, dtype=dtype, device=device)[:, None]
+        total, step = 2 * bound * (1 - n_bins * MIN_BIN), 2 * bound * MIN_BIN
+        return total * torch.ones_like(number * number.t()).tril(-1) + step * number - bound
 
 
 class _Bin:
     """The bin that each value falls in: arithmetic then runs on one bin, not on K.
 
+    For values of shape (..., n).
+
     Attributes
     ----------
-    k : Tensor of shape (1, ...)
-        Number of the bin.
-    below : Tensor of shape (K - 1, ...)
-        Which inner knots lie below the value.
-    share, left : Tensor of shape (2, ...)
-        Softmax of the bin's width and height, and the sum of those of the bins on its left.
-    size, corner, slopes : Tensor of shape (2, ...)
+    inner : Tensor of shape (..., n)
+        The value, or the end of the interval next to it.
+    exp : Tensor of shape (..., 2, K, n)
+        Exponentials of the logits, the greatest of which is one.
+    sum : Tensor of shape (..., 2, n)
+        Their sums over the bins.
+    below : Tensor of shape (..., K - 1, n)
+        One for inner knots below the value, zero for the others.
+    k2 : Tensor of shape (..., 2, 1, n), int
+        Number of the bin, twice.
+    ends : Tensor of shape (..., 2, n), int
+        Numbers of its two knots.
+    share, left : Tensor of shape (..., 2, n)
+        Softmax of the bin's own width and height, and the sum of those of the bins on its left.
+    size, corner, slopes : Tensor of shape (..., 2, n)
         (w, h), (x_k, y_k) and (d0, d1) of the module's docstring.
+    raw : Tensor of shape (..., 2, n)
+        What the slopes are the softplus of.
     """
 
     def __init__(self, v, params, n_bins, bound, by_height=False):
-        total, step = 2 * bound * (1 - n_bins * MIN_BIN), 2 * bound * MIN_BIN
-        self.inside = v.abs() < bound
+        K = n_bins
+        total, step = 2 * bound * (1 - K * MIN_BIN), 2 * bound * MIN_BIN
+        params = params.movedim(0, -2)
+        logits = params[..., : 2 * K, :].unflatten(-2, (2, K))
         self.inner = v.clamp(-bound, bound)
-        self.softmax = params[: 2 * n_bins].unflatten(0, (2, n_bins)).softmax(1)
-        cumulative = self.softmax.cumsum(1)
-        even = _even_knots(n_bins, bound, v.dim(), v.dtype, v.device)
-        self.below = torch.add(even, cumulative[int(by_height), :-1], alpha=total) <= self.inner
-        self.k = k = self.below.sum(0, keepdim=True)
-        both = k.expand(2, 1, *v.shape)
-        self.share = self.softmax.gather(1, both)[:, 0]
-        self.left = cumulative.gather(1, both)[:, 0] - self.share
+        self.exp = (logits - logits.detach().amax(-2, keepdim=True)).exp_()
+        to_knots = _left_knots(K, bound, v.dtype, v.device)
+        knots = torch.bmm(to_knots.expand(self.exp.shape[:-2].numel(), K, K), self.exp.flatten(0, -3))
+        knots = knots.view_as(self.exp)  # each times the sum
+        self.sum = knots[..., 0, :] * (-1 / bound)
+        axis = int(by_height)
+        with torch.no_grad():
+            scaled = (self.inner * self.sum[..., axis, :])[..., None, :]
+            self.below = knots.new_empty(*v.shape[:-1], K - 1, v.shape[-1])
+            torch.le(knots[..., axis, 1:, :], scaled, out=self.below)
+            number = self.below.sum(-2, keepdim=True)
+            k = number.long()
+            self.k2 = k[..., None, :, :].expand(*v.shape[:-1], 2, 1, v.shape[-1])
+            self.ends = torch.cat([k, k + 1], -2)
+        inverse_sum = self.sum.reciprocal()
+        self.share = self.exp.gather(-2, self.k2)[..., 0, :] * inverse_sum
         self.size = (self.share * total).add_(step)
-        self.corner = (self.left * total).add_(k.to(v.dtype).mul_(step).sub_(bound))
-        zero = torch.zeros_like(params[:1])  # the ends of the interval have slope one
-        slopes = torch.cat([zero, params[2 * n_bins :], zero])
-        self.raw = slopes.gather(0, torch.cat([k, k + 1])) + UNIT_SLOPE
+        self.corner = knots.gather(-2, self.k2)[..., 0, :] * inverse_sum
+        self.left = (self.corner - number * step).add_(bound).mul_(1 / total)
+        zero = torch.zeros_like(params[..., :1, :])  # the ends of the interval have slope one
+        slopes = torch.cat([zero, params[..., 2 * K :, :], zero], -2)
+        self.raw = slopes.gather(-2, self.ends) + UNIT_SLOPE
         self.slopes = F.softplus(self.raw) + MIN_SLOPE
-        self.s = self.size[1] / self.size[0]
 
 
 def _curve(t, s, d0, d1):
@@ -111,62 +182,3 @@ def _curve(t, s, d0, d1):
     den = torch.addcmul(s, torch.add(d0 + d1, s, alpha=-2), u)
     slope = (d0 * (t1 * t1)).addcmul(d1, tt).addcmul(s, u, value=2)
     return num, den, slope
-
-
-class _Forward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, params, n_bins, bound):
-        b = _Bin(x, params, n_bins, bound)
-        w, h = b.size
-        t = (b.inner - b.corner[0]) / w
-        num, den, slope = _curve(t, b.s, *b.slopes)
-        inside = b.inside.to(x.dtype)
-        z = torch.where(b.inside, torch.addcmul(b.corner[1], h, num / den), x)
-        ratio = b.s / den
-        log_slope = (ratio * ratio * slope).log_().mul_(inside)
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(
-                inside, t, num, den, slope, b.k, b.below, b.softmax, b.share, b.left, b.size, b.s, b.slopes, b.raw
-            )
-            ctx.n_bins, ctx.bound = n_bins, bound
-            ctx.layout = torch.empty_like(params, device="meta")
-        return z, log_slope
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_z, grad_log):
-        inside, t, num, den, slope, k, below, softmax, share, left, size, s, (d0, d1), raw = ctx.saved_tensors
-        n_bins = ctx.n_bins
-        gz, gl = grad_z * inside, grad_log * inside
-        t1 = 1 - t
-        u, tt, tilt = t * t1, t * t, t1 - t
-        inv_w, inv_d = size[0].reciprocal(), den.reciprocal()
-        ratio = num * inv_d
-        g_num = gz * size[1] * inv_d
-        gl_m = gl / slope
-        # Through D alone (z by -h N / D^2, the log-slope by -2 / D); the rest is through N and M.
-        g_den = -torch.addcmul(g_num * ratio, gl, inv_d, value=2)
-        g_u = torch.addcmul(g_num * d0, g_den, torch.add(d0 + d1, s, alpha=-2)).addcmul_(gl_m, s, value=2)
-        g_t = g_u * tilt
-        g_t.addcmul_(g_num * s, t, value=2).addcmul_(gl_m, torch.addcmul(-d0 * t1, d1, t), value=2)
-        g_s = torch.addcmul(g_den, g_num, tt).addcmul_(torch.sub(gl_m, g_den), u, value=2)
-        g_s.addcdiv_(gl, s, value=2)
-        g_d1 = torch.addcmul(g_den * u, gl_m, tt)
-        g_d0 = torch.addcmul((g_num + g_den) * u, gl_m, t1 * t1)
-        g_x = g_t * inv_w
-
-        total = 2 * ctx.bound * (1 - n_bins * MIN_BIN)
-        g_left = torch.stack([-g_x, gz]).mul_(total)  # reaches every bin left of the point's own
-        g_own = torch.stack([-torch.addcmul(g_t * t, g_s, s), torch.addcmul(g_s, gz * size[0], ratio)])
-        g_own.mul_(inv_w * total)  # the bin itself
-        mean = torch.addcmul(g_left * left, g_own, share)
-        grad = torch.empty_like(ctx.layout, device=t.device)
-        logits = grad[: 2 * n_bins].unflatten(0, (2, n_bins))
-        torch.sub(below * g_left[:, None], mean[:, None], out=logits[:, :-1])
-        torch.neg(mean, out=logits[:, -1])
-        logits.scatter_add_(1, k.expand(2, 1, *t.shape), g_own[:, None])
-        logits.mul_(softmax)
-        slopes = t.new_zeros(n_bins + 1, *t.shape)
-        slopes.scatter_add_(0, torch.cat([k, k + 1]), torch.stack([g_d0, g_d1]).mul_(raw.sigmoid()))
-        grad[2 * n_bins :] = slopes[1:-1]
-        return g_x + grad_z * (1 - inside), grad, None, None

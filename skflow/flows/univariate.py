@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def soft_clip(raw: Tensor, limit: float) -> Tensor:
@@ -38,6 +39,38 @@ class Univariate:
         return torch.zeros(self.n_params, 1)
 
 
+class DifferentiatedUnivariate(Univariate):
+    """A curve with derivatives written out by hand: a single node of the graph, or part of a larger one."""
+
+    def evaluate(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor, tuple]:
+        """`forward` without a graph, and what `pull_back` needs of it."""
+        raise NotImplementedError
+
+    def pull_back(self, saved: tuple, grad_z: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients with respect to ``x`` and ``params``, from those with respect to ``z`` and log |dz/dx|.
+
+        That of the log-slope may have fewer dimensions, where it is the same along the first ones.
+        """
+        raise NotImplementedError
+
+    def forward(self, x, params):
+        return _Evaluated.apply(self, x, params)
+
+
+class _Evaluated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, univariate, x, params):
+        z, log_slope, saved = univariate.evaluate(x, params)
+        if any(ctx.needs_input_grad):
+            ctx.univariate, ctx.saved = univariate, saved
+        return z, log_slope
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_z, grad_log_slope):
+        return None, *ctx.univariate.pull_back(ctx.saved, grad_z, grad_log_slope)
+
+
 class Additive(Univariate):
     """Shift, ``z = x + b``, of derivative one: the curve of NICE (Dinh et al. 2014, eq. 6)."""
 
@@ -50,7 +83,7 @@ class Additive(Univariate):
         return z - params[0], torch.zeros_like(z)
 
 
-class Affine(Univariate):
+class Affine(DifferentiatedUnivariate):
     """Scale and shift, ``z = x exp(s) + b``: the curve of RealNVP (Dinh et al. 2017, eq. 7) and MAF.
 
     The raw log-scale ``r`` passes through ``r / (1 + |r| / c)``, which leaves small values as they are and keeps the
@@ -60,9 +93,18 @@ class Affine(Univariate):
     n_params = 2
     max_log_scale = 5.0
 
-    def forward(self, x, params):
-        log_scale = soft_clip(params[1], self.max_log_scale)
-        return torch.addcmul(params[0], x, torch.exp(log_scale)), log_scale
+    def evaluate(self, x, params):
+        shift, raw = params
+        damping = raw.abs().mul_(1 / self.max_log_scale).add_(1)
+        log_scale = raw / damping
+        scale = log_scale.exp()
+        return torch.addcmul(shift, x, scale), log_scale, (x, scale, damping)
+
+    def pull_back(self, saved, grad_z, grad_log_slope):
+        x, scale, damping = saved
+        grad_x = grad_z * scale
+        grad_raw = torch.addcmul(grad_log_slope, grad_x, x).div_(damping * damping)
+        return grad_x, torch.stack([grad_z, grad_raw], 1).movedim(1, 0)
 
     def inverse(self, z, params):
         log_scale = soft_clip(params[1], self.max_log_scale)
