@@ -1,10 +1,13 @@
 """Speed beside zuko and nflows, where they are installed: a training step, scoring and sampling at one architecture.
 
     python benchmarks/speed.py [--cases small,medium,large] [--flows maf,nsf] [--rounds 3]
+    python benchmarks/speed.py --scaling docs/_static/scaling.svg
 
 The flow has the same layers, hidden sizes, bins, batch and optimiser everywhere. ``fit`` is milliseconds a step with
 all that a call of ``fit`` does, over twenty steps; the others train in a plain loop over one tensor. ``score`` and
 ``sample`` are rows a second. Medians over interleaved rounds: machines are noisy, so read the ratios.
+
+``--scaling`` times them along rows, columns and depth, prints the exponents of the growth and draws the curves.
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ DEPTH, BINS, STEPS, DRAWS = 5, 8, 20, 2048
 class Skflow:
     """`FlowDensity` without early stopping and with a normal base, as the others have it."""
 
-    def __init__(self, flow: str, d: int, hidden: tuple[int, ...], batch: int):
+    def __init__(self, flow: str, d: int, hidden: tuple[int, ...], batch: int, depth: int = DEPTH):
         bins = {"n_bins": BINS} if flow == "nsf" else {}
         self.density = FlowDensity(
-            flow, depth=DEPTH, hidden_layer_sizes=hidden, batch_size=batch, max_iter=1, early_stopping=False,
+            flow, depth=depth, hidden_layer_sizes=hidden, batch_size=batch, max_iter=1, early_stopping=False,
             base="normal", random_state=0, **bins,
         )  # fmt: skip
 
@@ -68,20 +71,20 @@ class Peer:
             self.draw(DRAWS)
 
 
-def make_zuko(flow, d, hidden, batch):
+def make_zuko(flow, d, hidden, batch, depth=DEPTH):
     import zuko
 
     kind, bins = (zuko.flows.MAF, {}) if flow == "maf" else (zuko.flows.NSF, {"bins": BINS})
-    module = kind(d, 0, transforms=DEPTH, hidden_features=hidden, **bins)
+    module = kind(d, 0, transforms=depth, hidden_features=hidden, **bins)
     return Peer(module, lambda x: module().log_prob(x), lambda n: module().sample((n,)), batch)
 
 
-def make_nflows(flow, d, hidden, batch):
+def make_nflows(flow, d, hidden, batch, depth=DEPTH):
     from nflows import distributions, flows, transforms
 
     shared = {"hidden_features": hidden[0], "num_blocks": len(hidden), "use_residual_blocks": False}
     links = []
-    for _ in range(DEPTH):
+    for _ in range(depth):
         links.append(transforms.ReversePermutation(d))
         if flow == "maf":
             links.append(transforms.MaskedAffineAutoregressiveTransform(d, **shared))
@@ -98,28 +101,82 @@ def clock(call: Callable, *args) -> float:
     return time.perf_counter() - start
 
 
+MAKERS = {"skflow": Skflow, "zuko": make_zuko, "nflows": make_nflows}
+
+
+def rivals(flow: str, X: np.ndarray, hidden: tuple[int, ...], batch: int, depth: int = DEPTH) -> dict:
+    """The flow in every library that is installed, fitted once so that nothing is timed for the first time."""
+    out = {}
+    for name, make in MAKERS.items():
+        try:
+            out[name] = make(flow, X.shape[1], hidden, batch, depth)
+        except ImportError:
+            continue
+        out[name].fit(X[: STEPS * batch])
+    return out
+
+
+# What grows: axis -> (values, rows and columns and depth at a value)
+AXES = {
+    "rows": ((2_000, 8_000, 32_000, 128_000), lambda v: (v, 10, DEPTH)),
+    "columns": ((4, 8, 16, 32, 64), lambda v: (5_120, v, DEPTH)),
+    "depth": ((1, 2, 4, 8), lambda v: (5_120, 10, v)),
+}
+JOBS = {
+    "fit": lambda rival, X: rival.fit(X),
+    "score": lambda rival, X: rival.score(X),
+    "sample": lambda rival, X: rival.sample(),
+}
+
+
+def scaling(path: str, rounds: int) -> None:
+    """Seconds of a pass over the rows, of scoring them and of drawing 2,048 rows, along every axis, for ``nsf``."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(len(JOBS), len(AXES), figsize=(10, 8), sharey="row", layout="constrained")
+    for column, (axis, (values, at)) in enumerate(AXES.items()):
+        seconds = {}
+        for value in values:
+            n, d, depth = at(value)
+            X = np.random.default_rng(0).standard_normal((n, d)).astype(np.float32)
+            for name, rival in rivals("nsf", X, (64, 64), 256, depth).items():
+                for job, call in JOBS.items():
+                    times = [clock(call, rival, X) for _ in range(rounds)]
+                    seconds.setdefault((job, name), []).append(np.median(times))
+        for row, job in enumerate(JOBS):
+            panel = panels[row, column]
+            for name in MAKERS:
+                if (job, name) not in seconds:
+                    continue
+                curve = seconds[job, name]
+                exponent = np.polyfit(np.log(values[-3:]), np.log(curve[-3:]), 1)[0]
+                print(f"{axis:8s} {job:7s} {name:7s} seconds {np.round(curve, 4)}  exponent {exponent:.2f}", flush=True)
+                panel.loglog(values, curve, "o-", label=name)
+            panel.set_title(f"{job}, s")
+            panel.set_xlabel(axis)
+    panels[0, 0].legend()
+    figure.savefig(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--flows", default="maf,nsf")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scaling", metavar="PICTURE", help="time along rows, columns and depth, and draw it")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads, {date.today()}")
+    if args.scaling:
+        return scaling(args.scaling, args.rounds)
     for flow in args.flows.split(","):
         for case in args.cases.split(","):
             d, hidden, batch = CASES[case]
             X = np.random.default_rng(0).standard_normal((STEPS * batch, d)).astype(np.float32)
-            rivals = {}
-            for name, make in (("skflow", Skflow), ("zuko", make_zuko), ("nflows", make_nflows)):
-                try:
-                    rivals[name] = make(flow, d, hidden, batch)
-                except ImportError:
-                    continue
-                rivals[name].fit(X)
-            times = {name: [] for name in rivals}
+            present = rivals(flow, X, hidden, batch)
+            times = {name: [] for name in present}
             for _ in range(args.rounds):
-                for name, rival in rivals.items():
+                for name, rival in present.items():
                     times[name].append((clock(rival.fit, X), clock(rival.score, X), clock(rival.sample)))
             for name, rounds in times.items():
                 fit, score, sample = np.median(rounds, axis=0)

@@ -114,7 +114,7 @@ curves = pytest.mark.parametrize("name", CURVES)
 def build(name, d, n_context, std=0.3, dtype=torch.float64):
     """A bijection with parameters off their start by noise, and the rows and contexts to try it on.
 
-    Where an inverse is compared to nine digits, ``std`` is smaller: the comparison would measure conditioning, not bugs.
+    Where an inverse is compared to nine digits, ``std`` is smaller: the test would measure conditioning, not bugs.
     """
     if name == "coupling" and d == 1:
         pytest.skip("a coupling has nothing to couple in one feature")

@@ -58,8 +58,8 @@ class Elementwise(Bijection):
 class Conditional(Bijection):
     """Base of the schemes where features condition the curves of others.
 
-    The first ``n_kept`` features pass unchanged; a network looks at the context and at the first ``n_seen`` features and
-    emits the parameters of the curves that the features after the kept ones go through.
+    The first ``n_kept`` features pass unchanged. A network looks at the context and at the first ``n_seen`` features,
+    and emits the parameters of the curves that the features after the kept ones go through.
     """
 
     def __init__(self, univariate: Univariate, network: Network, n_kept: int, n_seen: int):

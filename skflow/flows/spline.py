@@ -7,11 +7,11 @@ ends, maps t = (x - x_k) / w by eq. 4 of the paper:
     dz/dx = s^2 M / D^2, M = d1 t^2 + 2 s t (1 - t) + d0 (1 - t)^2                                  (eq. 5)
 
 Outside the curve is the identity: the value at the end, where the slope is one, plus the excess. The gradient with
-respect to the K softmax logits needs only the bin's own width, its left knot and the softmax itself, so the backward pass
-is one sweep over the logits instead of a graph of thirty nodes. Widths and heights travel together, stacked along an axis
-of two in front of the bins: half as many operations on small tensors. Masks are kept as numbers, which are summed and
-multiplied several times faster than booleans, and the softmax is never divided out: knots times the sum of the
-exponentials are compared with values times that sum.
+respect to the K softmax logits needs only the bin's own width, its left knot and the softmax itself, so the backward
+pass is one sweep over the logits instead of a graph of thirty nodes. Widths and heights travel together, stacked along
+an axis of two in front of the bins: half as many operations on small tensors. Masks are kept as numbers, which are
+summed and multiplied several times faster than booleans, and the softmax is never divided out: knots times the sum of
+the exponentials are compared with values times that sum.
 """
 
 from __future__ import annotations
