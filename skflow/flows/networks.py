@@ -32,7 +32,9 @@ class DenseLinear(nn.Module):
     def __init__(self, n_in: int, n_out: int, *, zero: bool = False):
         super().__init__()
         bound = 0.0 if zero else 1 / math.sqrt(max(n_in, 1))
-        self.affine = nn.Parameter(torch.empty(n_out, 1 + n_in).uniform_(-bound, bound))
+        # Drawn in one precision, so that the default one has no say in the numbers.
+        affine = torch.empty(n_out, 1 + n_in, dtype=torch.float32).uniform_(-bound, bound)
+        self.affine = nn.Parameter(affine.to(torch.get_default_dtype()))
 
     @property
     def bias(self) -> Tensor:
@@ -73,9 +75,9 @@ class MaskedLinear(DenseLinear):
         mask[:, 1:] = out_degrees[:, None] >= in_degrees
         self.register_buffer("mask", mask, persistent=False)
         n_seen = mask.sum(1)
-        bound = 0.0 if zero else (n_seen - 1).clamp_min(1).rsqrt()[:, None]
+        share = 0.0 if zero else (n_in / (n_seen - 1).clamp_min(1)).sqrt()[:, None]  # fewer inputs, larger weights
         with torch.no_grad():
-            self.affine.uniform_(-1, 1).mul_(bound).mul_(mask)
+            self.affine.mul_(share).mul_(mask)
         seen, seen_by = n_seen.long().tolist(), mask.sum(0).long().tolist()
         self.rows = [(start, stop, seen[stop - 1]) for start, stop in _bands(n_out)]
         self.columns = [(start, stop, n_out - seen_by[1 + start]) for start, stop in _bands(n_in)]
