@@ -40,7 +40,7 @@ ABLATION = {
     "no Gaussianized columns": ({}, {"skflow._start.fit_marginals": lambda x: None}),
     "a single Gaussian as the base": ({}, {"skflow._start.COMPONENTS": ()}),
     "a standard normal as the base": ({"base": "normal"}, {}),
-    "held-out rows stay out": ({}, {"skflow._fitting.ROWS_TO_REFIT": 0}),
+    "held-out rows stay out": ({}, {"skflow._fitting.ROWS_TO_REFIT": (0, 0)}),
     "the start alone, untrained": ({"max_iter": 1, "learning_rate_init": 1e-12}, {}),
     "8 bins": ({"n_bins": 8}, {}),
     "5 layers": ({"depth": 5}, {}),

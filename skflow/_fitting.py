@@ -20,7 +20,8 @@ from .flows.bijection import Bijection, Chain
 from .flows.flow import Flow
 from .flows.registry import FlowSettings, build_flow
 
-ROWS_TO_REFIT = 1000  # a smaller table is not large enough to do without the held-out rows
+ROWS_TO_REFIT = 1000, 10_000  # fewer are too few to do without the held-out rows: at least, at most
+ROWS_TO_REFIT_PER_COLUMN = 500
 INITIAL_ROWS = 1000  # from which layers set what they read off data
 _BUILD_LOCK = threading.Lock()
 
@@ -97,6 +98,11 @@ class Candidate:
         with threads_for(work):
             self.run.advance(n_steps, lambda progress: on_iteration(fit))
 
+    def outlook(self) -> float:
+        """What its validation score may come to."""
+        progress = self.run.progress
+        return progress.best_score if self.run.done else progress.outlook(self.run.plan.max_iter)
+
     def finish(self) -> Fit:
         """The fit of the first fold, in its best state."""
         for trainer in self.run.trainers:
@@ -146,8 +152,8 @@ class Fitting:
         winner = max(candidates, key=lambda candidate: candidate.run.progress.best_score)
         winner.advance(math.inf, self.on_iteration)
         fit = winner.finish()
-        small = len(self.table.folds[0].held_out) and len(self.table.x) < ROWS_TO_REFIT
-        return self._on_all_rows(fit, winner.bent) if small else fit
+        few = len(self.table.x) < np.clip(ROWS_TO_REFIT_PER_COLUMN * self.n_features, *ROWS_TO_REFIT)
+        return self._on_all_rows(fit, winner.bent) if few and len(self.table.folds[0].held_out) else fit
 
     def further(self, flow: Flow, optimizer_state: tuple | None) -> Fit:
         """Train a fitted flow further; its preprocessing stays."""
@@ -241,6 +247,6 @@ def _undominated(candidates: list[Candidate]) -> list[Candidate]:
     ranked = sorted(candidates, key=lambda candidate: -candidate.run.progress.best_score)
     kept: list[Candidate] = []
     for candidate in ranked:
-        if all(candidate.run.progress.outlook() > other.run.progress.outlook() for other in kept):
+        if all(candidate.outlook() > other.outlook() for other in kept):
             kept.append(candidate)
     return kept

@@ -63,17 +63,18 @@ class Progress:
     n_iter: int = 0
     stopped: str = "max_iter"
 
-    def outlook(self) -> float:
-        """What the validation score may come to: the best so far, or the last doubling's rise once and a half again.
+    def outlook(self, max_iter: int) -> float:
+        """What the validation score may come to in ``max_iter`` passes: the last doubling's rise, over and over again.
 
-        Curves rise about linearly in the logarithm of the number of passes, until they turn. A start that has turned is
-        no match for one that is still far below and rising fast.
+        Curves rise about linearly in the logarithm of the number of passes, until they turn; a quarter is taken off for
+        that. A start that has turned is no match for one that is still far below and rising fast.
         """
         scores = self.validation_scores
         if len(scores) < 2:
             return self.best_score
         rise = max(0.0, scores[-1] - scores[len(scores) // 2 - 1])
-        return max(self.best_score, scores[-1] + 1.5 * rise)
+        doublings = math.log2(max(1.0, max_iter / len(scores)))
+        return max(self.best_score, scores[-1] + 0.75 * doublings * rise)
 
     @property
     def still_rising(self) -> bool:
