@@ -82,12 +82,16 @@ def test_no_validation_scores_without_early_stopping(table):
     assert density.best_validation_score_ is None
 
 
+def noisy_circle(n):
+    """Far from the normal distribution that a fit with base="normal" starts from."""
+    rng = np.random.RandomState(0)
+    angle = 2 * np.pi * rng.rand(n)
+    return np.column_stack([np.cos(angle), np.sin(angle)]) + 0.1 * rng.randn(n, 2)
+
+
 @pytest.fixture(scope="module")
 def ring():
-    """120 rows on a noisy circle: far from the normal distribution that a fit with base="normal" starts from."""
-    rng = np.random.RandomState(0)
-    angle = 2 * np.pi * rng.rand(120)
-    return np.column_stack([np.cos(angle), np.sin(angle)]) + 0.1 * rng.randn(120, 2)
+    return noisy_circle(120)
 
 
 HARD_START = {"base": "normal", "depth": 2, "batch_size": 30, "learning_rate_init": 1e-2}
@@ -182,9 +186,9 @@ def test_interrupted_fit_is_as_good_as_the_passes_it_made(table):
 # Warnings only where they are true
 
 
-def test_unfinished_fit_warns_at_the_callers_line(ring):
+def test_unfinished_fit_warns_at_the_callers_line():
     with pytest.warns(ConvergenceWarning, match=r"max_iter=4 .* still rising") as record:
-        quick(**{**HARD_START, "learning_rate_init": 1e-3, "max_iter": 4}).fit(ring)
+        quick(**{**HARD_START, "learning_rate_init": 1e-3, "max_iter": 4}).fit(noisy_circle(1000))
     assert record[0].filename == __file__
 
 
