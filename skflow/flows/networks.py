@@ -4,7 +4,7 @@ Activations are laid out (units, batch): the batch is contiguous, rows are units
 degree, so its weight is block-triangular and only the blocks that hold weights are multiplied.
 
 `Network.evaluate` and `Network.pull_back` are plain arithmetic, without a graph. On small tensors most of the time of a
-training step would go into building one: a whole network is a single node (see `skflow.flows.conditional`).
+training step would go into building one: a whole chain is a single node (see `skflow.flows.bijection`).
 """
 
 from __future__ import annotations
