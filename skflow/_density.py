@@ -66,7 +66,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     learning_rate_init : float, default=3e-3
         Step of AdamW after the warm-up; it decays along a cosine.
     alpha : float, default=1e-4
-        Decoupled weight decay of the networks' weights.
+        Decoupled weight decay of the networks' weights and biases.
     early_stopping : bool, default=True
         Hold out rows, stop when their likelihood stops rising, and keep the state where it was highest.
     validation_fraction : float, default=0.1
