@@ -18,7 +18,10 @@ class ParameterVector:
     """
 
     def __init__(self, module: nn.Module):
-        self.params = sorted((p for p in module.parameters() if p.requires_grad), key=lambda p: p.dim() < 2)
+        params = list(module.parameters())
+        trained = [i for i, p in enumerate(params) if p.requires_grad]
+        self.order = sorted(trained, key=lambda i: params[i].dim() < 2)
+        self.params = [params[i] for i in self.order]
         sizes = [p.numel() for p in self.params]
         self.n_decayed = sum(n for n, p in zip(sizes, self.params) if p.dim() >= 2)
         self.value = torch.cat([p.detach().reshape(-1) for p in self.params])
@@ -31,8 +34,14 @@ class ParameterVector:
     def differentiate(self, loss: torch.Tensor) -> None:
         """Set the gradient to that of ``loss``."""
         grads = torch.autograd.grad(loss, self.params, allow_unused=True)
-        parts = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads)]
-        torch.cat([part.reshape(-1) for part in parts], out=self.grad)
+        self._gather([torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads)])
+
+    def take(self, grads: list[torch.Tensor]) -> None:
+        """Set the gradient from those of the module's parameters, in the order of ``parameters()``."""
+        self._gather([grads[i] for i in self.order])
+
+    def _gather(self, grads):
+        torch.cat([grad.reshape(-1) for grad in grads], out=self.grad)
 
     def release(self) -> None:
         """Give each parameter storage of its own again."""
@@ -72,7 +81,8 @@ class Adam:
         self.mean.lerp_(grad, 1 - self.beta1)
         self.square.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
         debias1, debias2 = 1 - self.beta1**self.n_steps, 1 - self.beta2**self.n_steps
-        denominator = self.square.sqrt().mul_(debias2**-0.5).add_(1e-8)
+        # Exact zeros, those of masked weights, take a root thirty times as long as other numbers.
+        denominator = self.square.add(1e-24).sqrt_().mul_(debias2**-0.5).add_(1e-8)
         if self.alpha:
             self.params.value[: self.params.n_decayed].mul_(1 - learning_rate * self.alpha)
         self.params.value.addcdiv_(self.mean, denominator, value=-learning_rate / debias1)

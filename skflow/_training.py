@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._optimizer import Adam, ParameterVector
 from .flows.flow import Flow
+from .flows.networks import MaskedLinear
 
 MAX_GRAD_NORM = 5.0
 MAX_ROLLBACKS = 8
@@ -106,6 +107,9 @@ class Trainer:
         generator: torch.Generator,
         optimizer_state: tuple | None = None,
     ):
+        for module in flow.modules():
+            if isinstance(module, MaskedLinear):
+                module.clear_idle()
         self.flow = flow
         self.train = train
         self.validation = validation
@@ -119,6 +123,7 @@ class Trainer:
             self.optimizer.resume(optimizer_state)
         self.rate = plan.learning_rate
         self.step = self.rollbacks = 0
+        self.memory: dict[int, tuple] = {}  # of the flow's evaluations, by the number of rows
 
     def one_pass(self, n_steps: float = math.inf) -> float:
         """Go through the rows once, or until ``n_steps`` steps have been made in all; the mean loss in data units."""
@@ -150,16 +155,15 @@ class Trainer:
 
     def finish(self) -> None:
         """Put the best parameters into the flow and give each storage of its own."""
+        self.memory.clear()
         self.params.value.copy_(self.best)
         self.params.release()
 
     def _one_step(self, x, weight):
         """One step of the optimiser; the loss, or None where it was not finite and the state was rolled back."""
         params = self.params
-        log_prob = self.flow.log_prob(x.t().contiguous().t(), generator=self.generator)
-        loss = -(log_prob if weight is None else log_prob * weight).mean()
-        params.differentiate(loss)
-        value, norm = float(loss.detach()), float(params.grad.norm())
+        value = self._differentiate(x.t().contiguous().t(), weight)
+        norm = float(params.grad.norm())
         if not (math.isfinite(value) and math.isfinite(norm)):
             self._roll_back()
             return None
@@ -170,6 +174,19 @@ class Trainer:
         # The average forgets its start quickly at first: its memory is a tenth of the steps so far.
         self.average.lerp_(params.value, 1 - min(self.plan.averaging, self.step / (self.step + 9)))
         return value
+
+    def _differentiate(self, x, weight):
+        """Set the gradient to that of the mean loss of some rows; the loss."""
+        if not self.flow.differentiated:
+            log_prob = self.flow.log_prob(x, generator=self.generator)
+            loss = -(log_prob if weight is None else log_prob * weight).mean()
+            self.params.differentiate(loss)
+            return float(loss.detach())
+        log_prob, memory = self.flow.evaluate(x, self.memory.get(len(x)))
+        self.memory[len(x)] = memory
+        share = torch.full_like(log_prob, -1 / len(x)) if weight is None else weight * (-1 / len(x))
+        self.params.take(self.flow.pull_back(memory, share))
+        return float(log_prob @ share)
 
     def _schedule(self):
         """Linear warm-up, then a half cosine down to a hundredth."""

@@ -51,6 +51,10 @@ class OrderAgnostic(Bijection):
         """The ordering in use: column ``order[i]`` is the i-th to be conditioned on."""
         return self.orders[0] if self.chosen is None else self.chosen
 
+    @property
+    def reads_rows(self):
+        return self.univariate.reads_rows
+
     def initialise(self, x, context=None):
         set_start(self.network, self.univariate, x.t())
 

@@ -27,6 +27,18 @@ class BaseDistribution(nn.Module):
         """Draw ``n`` rows; shape (n, d)."""
         raise NotImplementedError
 
+    def evaluate(self, z: Tensor) -> tuple[Tensor, object]:
+        """`log_prob`, and the memory that `pull_back` reads."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            log_prob = self.log_prob(z)
+        return log_prob.detach(), (z, log_prob)
+
+    def pull_back(self, memory: object, grad_log_prob: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Gradients of ``z`` and of the parameters, in the order of ``parameters()``, from that of the log-density."""
+        z, log_prob = memory
+        return (grads := torch.autograd.grad(log_prob, [z, *self.parameters()], grad_log_prob))[0], list(grads[1:])
+
     def to_normal(self, z: Tensor) -> Tensor:
         """The Rosenblatt transform: rows of this distribution become rows of independent standard normals."""
         raise NotImplementedError
@@ -45,6 +57,12 @@ class StandardNormal(BaseDistribution):
 
     def log_prob(self, z):
         return -0.5 * (z * z).sum(1) - 0.5 * z.shape[1] * LOG_2PI
+
+    def evaluate(self, z):
+        return self.log_prob(z), z
+
+    def pull_back(self, memory, grad_log_prob):
+        return memory * -grad_log_prob[:, None], []
 
     def sample(self, n, generator=None):
         return torch.randn(n, len(self.mean), generator=generator, dtype=self.mean.dtype, device=self.mean.device)

@@ -50,19 +50,39 @@ class Bijection(nn.Module):
         """
 
     @property
+    def reads_rows(self) -> bool:
+        """Whether `initialise` does anything."""
+        return type(self).initialise is not Bijection.initialise
+
+    @property
     def differentiated(self) -> bool:
         """Whether `evaluate` and `pull_back` are written out, so that `forward` may be a single node of a graph."""
         return False
 
-    def evaluate(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor | float, list]:
-        """`forward` without a graph, and what `pull_back` needs of it; a log-determinant of zero is a plain number."""
+    def evaluate(
+        self, x: Tensor, context: Tensor | None = None, memory: object = None
+    ) -> tuple[Tensor, Tensor | float, object]:
+        """`forward` without a graph, and the memory that `pull_back` reads; a log-determinant of zero is a number.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+        context : Tensor of shape (n, n_context), optional
+        memory : optional
+            What an earlier call with as many rows returned, to be written over. In between, parameters may only have
+            moved along their gradients.
+        """
         raise NotImplementedError
 
     def pull_back(
-        self, saved: list, grad_z: Tensor, grad_log_abs_det: Tensor, to_input: bool = True
+        self, memory: object, grad_z: Tensor, grad_log_abs_det: Tensor, to_input: bool = True
     ) -> tuple[Tensor | None, Tensor | None, list[Tensor]]:
-        """Gradients from those with respect to ``z`` and the log-determinant: of ``x`` (where wanted), of the context
-        (where there is one) and of the parameters, in the order of ``parameters()``.
+        """Gradients from those with respect to ``z`` (n, d) and the log-determinant (n,).
+
+        Of ``x`` (where wanted), of the context (where there is one) and of the parameters, in the order of
+        ``parameters()``.
+
+        They may lie in the memory of the evaluation, so that the next one writes over them.
         """
         raise NotImplementedError
 
@@ -76,24 +96,29 @@ class Bijection(nn.Module):
 
 def as_one_node(bijection: Bijection, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """`forward` of a differentiated bijection: building a graph of small operations takes longer than they do."""
+    if not torch.is_grad_enabled():
+        z, log_abs_det, _ = bijection.evaluate(x, context)
+        return z, log_abs_det if isinstance(log_abs_det, Tensor) else x.new_full((len(x),), log_abs_det)
     return _OneNode.apply(bijection, x, context, *bijection.parameters())
 
 
 class _OneNode(torch.autograd.Function):
     @staticmethod
     def forward(ctx, bijection, x, context, *parameters):
-        z, log_abs_det, saved = bijection.evaluate(x, context)
+        z, log_abs_det, memory = bijection.evaluate(x, context)
         if any(ctx.needs_input_grad):
-            ctx.bijection, ctx.saved = bijection, saved
+            ctx.bijection, ctx.memory = bijection, memory
         return z, log_abs_det if isinstance(log_abs_det, Tensor) else x.new_full((len(x),), log_abs_det)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_z, grad_log_abs_det):
         grad_x, grad_context, grads = ctx.bijection.pull_back(
-            ctx.saved, grad_z, grad_log_abs_det, ctx.needs_input_grad[1]
+            ctx.memory, grad_z, grad_log_abs_det, ctx.needs_input_grad[1]
         )
-        return None, grad_x, grad_context, *grads
+        # Copies: a second derivative of the same evaluation writes over the memory.
+        grads = (None if grad is None else grad.clone() for grad in (grad_x, grad_context, *grads))
+        return None, *grads
 
 
 class Chain(Bijection):
@@ -105,9 +130,14 @@ class Chain(Bijection):
 
     @torch.no_grad()
     def initialise(self, x, context=None):
-        for link in self.links:
+        readers = [i for i, link in enumerate(self.links) if link.reads_rows]
+        for link in self.links[: readers[-1] + 1] if readers else ():
             link.initialise(x, context)
             x, _ = link(x, context)
+
+    @property
+    def reads_rows(self):
+        return any(link.reads_rows for link in self.links)
 
     def with_orders(self, choose):
         return Chain(link.with_orders(choose) for link in self.links)
@@ -125,18 +155,18 @@ class Chain(Bijection):
             log_abs_det = log_abs_det + term
         return x, log_abs_det
 
-    def evaluate(self, x, context=None):
-        log_abs_det, saved = 0.0, []
-        for link in self.links:
-            x, term, own = link.evaluate(x, context)
+    def evaluate(self, x, context=None, memory=None):
+        log_abs_det, kept = 0.0, []
+        for i, link in enumerate(self.links):
+            x, term, own = link.evaluate(x, context, memory[i] if memory else None)
             log_abs_det = log_abs_det + term
-            saved.append(own)
-        return x, log_abs_det, saved
+            kept.append(own)
+        return x, log_abs_det, kept
 
-    def pull_back(self, saved, grad_z, grad_log_abs_det, to_input=True):
+    def pull_back(self, memory, grad_z, grad_log_abs_det, to_input=True):
         grad_context, grads = None, []
-        for i, link in reversed(list(enumerate(self.links))):
-            grad_z, term, own = link.pull_back(saved[i], grad_z, grad_log_abs_det, i > 0 or to_input)
+        for i in range(len(self.links) - 1, -1, -1):
+            grad_z, term, own = self.links[i].pull_back(memory[i], grad_z, grad_log_abs_det, i > 0 or to_input)
             grads[:0] = own
             if term is not None:
                 grad_context = term if grad_context is None else grad_context + term

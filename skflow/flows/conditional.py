@@ -34,6 +34,10 @@ class Elementwise(Bijection):
             self.params = nn.Parameter(univariate.start()[:, :, None].repeat(1, n_features, 1))
         self.n_context = n_context
 
+    @property
+    def reads_rows(self):
+        return self.univariate.reads_rows
+
     def initialise(self, x, context=None):
         if self.n_context:
             set_start(self.network, self.univariate, x.t())
@@ -70,6 +74,10 @@ class Conditional(Bijection):
         self.n_seen = n_seen
         set_start(network, univariate)
 
+    @property
+    def reads_rows(self):
+        return self.univariate.reads_rows
+
     def initialise(self, x, context=None):
         set_start(self.network, self.univariate, x.t()[self.n_kept :])
 
@@ -81,20 +89,21 @@ class Conditional(Bijection):
         if self.differentiated:
             return as_one_node(self, x, context)
         x = x.t()
-        moved, log_slope = self.univariate.forward(x[self.n_kept :], self.network(self._input(x, context)))
+        moved, log_slope = self.univariate.forward(x[self.n_kept :], self._params(x, context))
         return self._beside_kept(x, moved), log_slope.sum(0)
 
-    def evaluate(self, x, context=None):
-        x = x.t()
-        params, inputs = self.network.evaluate(self._input(x, context))
-        moved, log_slope, curve = self.univariate.evaluate(x[self.n_kept :], params)
-        return self._beside_kept(x, moved), log_slope.sum(0), [curve, inputs]
+    def evaluate(self, x, context=None, memory=None):
+        x, (of_curve, of_network) = x.t(), memory or (None, None)
+        parts = [x[: self.n_seen]] if context is None else [context.t(), x[: self.n_seen]]
+        params, of_network = self.network.evaluate(parts, of_network)
+        moved, log_slope, of_curve = self.univariate.evaluate(x[self.n_kept :], params, of_curve)
+        return self._beside_kept(x, moved), log_slope.sum(0), (of_curve, of_network)
 
-    def pull_back(self, saved, grad_z, grad_log_abs_det, to_input=True):
-        curve, inputs = saved
-        grad_z, n_context = grad_z.t(), len(inputs[0]) - 1 - self.n_seen
-        grad_moved, grad_params = self.univariate.pull_back(curve, grad_z[self.n_kept :], grad_log_abs_det)
-        grad_input, grads = self.network.pull_back(inputs, grad_params, to_input or n_context > 0)
+    def pull_back(self, memory, grad_z, grad_log_abs_det, to_input=True):
+        of_curve, of_network = memory
+        grad_z, n_context = grad_z.t(), len(of_network.units[0]) - self.n_seen
+        grad_moved, grad_params = self.univariate.pull_back(of_curve, grad_z[self.n_kept :], grad_log_abs_det)
+        grad_input, grads = self.network.pull_back(of_network, grad_params, to_input or n_context > 0)
         grad_context = grad_input[:n_context].t() if n_context else None
         if not to_input:
             return None, grad_context, grads
@@ -102,10 +111,10 @@ class Conditional(Bijection):
         grad_x[: self.n_seen].add_(grad_input[n_context:])
         return grad_x.t(), grad_context, grads
 
-    def _input(self, x, context):
-        """The input of the network, shape (n_context + n_seen, n)."""
+    def _params(self, x, context):
+        """What the network says of ``x`` of shape (n_features, n)."""
         seen = x[: self.n_seen]
-        return seen if context is None else torch.cat([context.t(), seen])
+        return self.network(seen if context is None else torch.cat([context.t(), seen]))
 
     def _beside_kept(self, x, moved):
         return (torch.cat([x[: self.n_kept], moved]) if self.n_kept else moved).t()
@@ -125,7 +134,7 @@ class Coupling(Conditional):
 
     def inverse(self, z, context=None):
         z = z.t()
-        moved, log_slope = self.univariate.inverse(z[self.n_kept :], self.network(self._input(z, context)))
+        moved, log_slope = self.univariate.inverse(z[self.n_kept :], self._params(z, context))
         return self._beside_kept(z, moved), log_slope.sum(0)
 
 
@@ -143,9 +152,9 @@ class MaskedAutoregressive(Conditional):
 
     def inverse(self, z, context=None):
         rollout = self.network.rollout(len(z), None if context is None else context.t(), z)
-        log_abs_det = z.new_zeros(len(z))
-        for i, z_i in enumerate(z.t()):
+        log_slopes = []
+        for i, z_i in enumerate(z.t().unbind()):
             x_i, log_slope = self.univariate.inverse(z_i, rollout.params(i))
             rollout.append(x_i)
-            log_abs_det = log_abs_det + log_slope
-        return rollout.features().t(), log_abs_det
+            log_slopes.append(log_slope)
+        return rollout.features().t(), torch.stack(log_slopes).sum(0)

@@ -34,10 +34,10 @@ class Permutation(Bijection):
     def forward(self, x, context=None):
         return as_one_node(self, x, context)
 
-    def evaluate(self, x, context=None):
-        return x.t().index_select(0, self.order).t(), 0.0, []
+    def evaluate(self, x, context=None, memory=None):
+        return x.t().index_select(0, self.order).t(), 0.0, None
 
-    def pull_back(self, saved, grad_z, grad_log_abs_det, to_input=True):
+    def pull_back(self, memory, grad_z, grad_log_abs_det, to_input=True):
         return grad_z.t().index_select(0, self.undo).t(), None, []
 
     def inverse(self, z, context=None):

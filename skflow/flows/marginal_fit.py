@@ -10,7 +10,7 @@ from .marginal import LOG_2PI, MarginalGaussianization
 
 MIN_ROWS = 30
 MIN_GAIN = 0.01  # nats a row by which a curve must beat a normal distribution on rows that it has not seen
-MAX_ROWS_TO_COMPARE = 10_000
+MAX_ROWS_TO_COMPARE = 5_000
 MAX_ROWS_TO_SCORE = 2_000  # of each half, when curves are compared with normal distributions
 MAX_ROWS = 200_000  # quantiles of a larger table are read off a regular subsample
 MIN_STEP = 1e-6  # least distance between knots, in units of the column's spread
@@ -34,9 +34,9 @@ def fit_marginals(x: Tensor) -> MarginalGaussianization | None:
     x = x[:MAX_ROWS]
     if len(x) < MIN_ROWS:
         return None
-    few = x[:MAX_ROWS_TO_COMPARE]
-    halves = few[::2], few[1::2]
-    gain = torch.cat([_held_out_gain(*halves), _held_out_gain(*halves[::-1])])
+    n_half = min(len(x), MAX_ROWS_TO_COMPARE) // 2
+    halves = x[:n_half], x[n_half : 2 * n_half]
+    gain = torch.cat(_held_out_gain(torch.cat(halves, 1), torch.cat(halves[::-1], 1)).chunk(2, 1))
     # Outliers make the gain of a row as large as they are far: they count in the mean, not in its standard error.
     error = gain.clamp(-1, 1).std(0) / len(gain) ** 0.5
     columns = torch.arange(x.shape[1])[gain.mean(0) > MIN_GAIN + 2 * error]

@@ -112,6 +112,7 @@ class MixtureCDF(MonotoneCurve):
     """
 
     max_log_scale = 3.0
+    reads_rows = True
 
     def __init__(self, n_components: int = 8, bound: float = 100.0):
         self.n_components = n_components

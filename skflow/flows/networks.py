@@ -3,8 +3,9 @@
 Activations are laid out (units, batch): the batch is contiguous, rows are units. Units of a masked layer are sorted by
 degree, so its weight is block-triangular and only the blocks that hold weights are multiplied.
 
-`Network.evaluate` and `Network.pull_back` are plain arithmetic, without a graph. On small tensors most of the time of a
-training step would go into building one: a whole chain is a single node (see `skflow.flows.bijection`).
+`Network.evaluate` and `Network.pull_back` are plain arithmetic, without a graph, into memory that the next evaluation
+of as many rows may take over. On small tensors most of the time of a training step would go into building a graph and
+into finding memory: a whole chain is a single node (see `skflow.flows.bijection`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-UNITS_PER_BAND = 128  # below this a smaller matrix product costs as much as the larger one it replaces
+UNITS_PER_BAND = 64  # below this a smaller matrix product costs as much as the larger one it replaces
 MAX_BANDS = 6
 
 
@@ -46,13 +47,16 @@ class DenseLinear(nn.Module):
         """Shape (n_out, n_in)."""
         return self.affine[:, 1:]
 
-    def evaluate(self, h: Tensor, out: Tensor) -> Tensor:
+    def evaluate(self, h: Tensor, out: Tensor, place: _Place) -> None:
         """``weight @ h + bias`` for ``h`` with a row of ones on top, written into ``out``."""
-        return torch.mm(self.affine, h, out=out)
+        place.affine = self.affine
+        torch.mm(self.affine, h, out=out)
 
-    def pull_back(self, h: Tensor, grad: Tensor, to_input: bool = True) -> tuple[Tensor | None, Tensor]:
-        """Gradients with respect to the inputs (where wanted) and ``affine``, from that with respect to the output."""
-        return self.weight.t() @ grad if to_input else None, grad @ h.t()
+    def pull_back(self, h: Tensor, grad: Tensor, grad_h: Tensor | None, place: _Place) -> None:
+        """Gradients from that of the output: of the inputs into ``grad_h``, of ``affine`` into ``place``."""
+        torch.mm(grad, h.t(), out=place.grad_like(self.affine))
+        if grad_h is not None:
+            torch.mm(place.affine[:, 1:].t(), grad, out=grad_h)
 
 
 class MaskedLinear(DenseLinear):
@@ -82,32 +86,30 @@ class MaskedLinear(DenseLinear):
         self.rows = [(start, stop, seen[stop - 1]) for start, stop in _bands(n_out)]
         self.columns = [(start, stop, n_out - seen_by[1 + start]) for start, stop in _bands(n_in)]
 
-    def evaluate(self, h, out):
+    def evaluate(self, h, out, place):
         """``(affine * mask) @ h``, band by band, without the products that the mask makes zero."""
-        affine = self.masked()
+        affine = place.affine = self.affine if place.again else self.masked()
         if len(self.rows) == 1:
-            return torch.mm(affine, h, out=out)
+            torch.mm(affine, h, out=out)
+            return
         for start, stop, n_seen in self.rows:
             torch.mm(affine[start:stop, :n_seen], h[:n_seen], out=out[start:stop])
-        return out
 
-    def pull_back(self, h, grad, to_input=True):
-        grad_h = self._pull_back_input(grad) if to_input else None
-        if len(self.rows) == 1:
-            return grad_h, (grad @ h.t()).mul_(self.mask)
-        grad_affine = torch.zeros_like(self.affine)
-        for start, stop, n_seen in self.rows:
-            torch.mm(grad[start:stop], h[:n_seen].t(), out=grad_affine[start:stop, :n_seen])
-        return grad_h, grad_affine.mul_(self.mask)
-
-    def _pull_back_input(self, grad):
-        weight = self.masked()[:, 1:]
+    def pull_back(self, h, grad, grad_h, place):
+        torch.mm(grad, h.t(), out=place.grad_like(self.affine)).mul_(self.mask)
+        if grad_h is None:
+            return
+        weight = place.affine[:, 1:]
         if len(self.columns) == 1:
-            return weight.t() @ grad
-        out = grad.new_empty(weight.shape[1], grad.shape[1])
+            torch.mm(weight.t(), grad, out=grad_h)
+            return
         for start, stop, first in self.columns:
-            torch.mm(weight[first:, start:stop].t(), grad[first:], out=out[start:stop])
-        return out
+            torch.mm(weight[first:, start:stop].t(), grad[first:], out=grad_h[start:stop])
+
+    @torch.no_grad()
+    def clear_idle(self) -> None:
+        """Set the entries of ``affine`` that the mask hides to zero, where their gradient leaves them."""
+        self.affine.mul_(self.mask)
 
     def n_idle(self) -> int:
         """Number of entries of ``affine`` that the mask hides."""
@@ -122,6 +124,56 @@ def _bands(n: int) -> list[tuple[int, int]]:
     n_bands = max(1, min(MAX_BANDS, n // UNITS_PER_BAND))
     edges = [round(i * n / n_bands) for i in range(n_bands + 1)]
     return list(zip(edges, edges[1:]))
+
+
+class _Place:
+    """What a layer keeps from `evaluate` for `pull_back`: the weights that it used, and where their gradient goes.
+
+    In evaluations over the same memory ``again`` is true, and masked weights are taken for cleared ones.
+    """
+
+    affine: Tensor
+    grad: Tensor | None = None
+    again = False
+
+    def grad_like(self, affine: Tensor) -> Tensor:
+        """The memory of the gradient."""
+        if self.grad is None:
+            self.grad = torch.empty_like(affine, requires_grad=False)
+        return self.grad
+
+
+class _Activations:
+    """Memory for one evaluation of ``n`` rows and its derivative.
+
+    Attributes
+    ----------
+    inputs : list of Tensor of shape (1 + n_units, n)
+        The input of every layer, with a row of ones on top.
+    units : list of Tensor of shape (n_units, n)
+        The same without the ones.
+    out : Tensor of shape (n_out * n_params, n)
+    params : Tensor of shape (n_params, n_out, n)
+        The same memory as ``out``.
+    places : list
+        One a layer.
+    """
+
+    def __init__(self, network: Network, like: Tensor):
+        n, layers = like.shape[1], network.layers()
+        self.inputs = [like.new_empty(layer.affine.shape[1], n) for layer in layers]
+        self.units = [h[1:] for h in self.inputs]
+        for h in self.inputs:
+            h[0] = 1
+        self.out = like.new_empty(len(layers[-1].affine), n)
+        self.params = self.out.unflatten(0, (-1, network.n_params)).transpose(0, 1)
+        self.places = [_Place() for _ in layers]
+        self.grads: list[Tensor] = []
+
+    def seen(self) -> None:
+        """Note that an evaluation writes over an earlier one."""
+        for place in self.places:
+            place.again = True
 
 
 class Network(nn.Module):
@@ -141,46 +193,62 @@ class Network(nn.Module):
         self.hidden = nn.ModuleList(hidden)
         self.output = output
 
+    def layers(self) -> list[nn.Module]:
+        """The layers in order, the output's last."""
+        return [*self.hidden, self.output]
+
     def forward(self, h: Tensor) -> Tensor:
         return _Evaluated.apply(self, h, *self.parameters())
 
-    def evaluate(self, h: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The parameters, and the input of every layer for `pull_back`; without a graph."""
-        n = h.shape[1]
-        inputs = [torch.cat([h.new_ones(1, n), h])]
-        for layer in self.hidden:
-            out = h.new_empty(1 + len(layer.affine), n)
-            out[0] = 1
-            layer.evaluate(inputs[-1], out[1:]).relu_()
-            inputs.append(out)
-        out = self.output.evaluate(inputs[-1], h.new_empty(len(self.output.affine), n))
-        return out.view(len(out) // self.n_params, self.n_params, n).transpose(0, 1), inputs
+    @torch.no_grad()
+    def evaluate(self, parts: Sequence[Tensor], memory: _Activations | None = None) -> tuple[Tensor, _Activations]:
+        """The parameters, and what `pull_back` needs; without a graph.
 
-    def pull_back(self, inputs: Sequence[Tensor], grad: Tensor, to_input: bool) -> tuple[Tensor | None, list[Tensor]]:
+        ``parts`` are the input from top to bottom. ``memory`` is what an earlier evaluation of as many rows returned,
+        to be written over; since then the weights must have moved along their gradients only (see `clear_idle`).
+        """
+        if memory is None:
+            memory = _Activations(self, parts[0])
+        else:
+            memory.seen()
+        top = 0
+        for part in parts:
+            memory.units[0][top : top + len(part)].copy_(part)
+            top += len(part)
+        for layer, h, unit, place in zip(self.hidden, memory.inputs, memory.units[1:], memory.places):
+            layer.evaluate(h, unit, place)
+            unit.relu_()
+        self.output.evaluate(memory.inputs[-1], memory.out, memory.places[-1])
+        return memory.params, memory
+
+    def pull_back(self, memory: _Activations, grad: Tensor, to_input: bool) -> tuple[Tensor | None, list[Tensor]]:
         """Gradients with respect to the input (where wanted) and the parameters, from that of the output."""
+        if not memory.grads:
+            memory.grads = [torch.empty_like(unit) for unit in memory.units]
         grad = grad.transpose(0, 1).flatten(0, 1)
-        grads: list[Tensor] = []
-        for i, layer in reversed(list(enumerate([*self.hidden, self.output]))):
-            grad, own = layer.pull_back(inputs[i], grad, i > 0 or to_input)
-            grads.insert(0, own)
+        layers = self.layers()
+        for i in range(len(layers) - 1, -1, -1):
+            grad_h = memory.grads[i] if i or to_input else None
+            layers[i].pull_back(memory.inputs[i], grad, grad_h, memory.places[i])
             if i:
-                grad = torch.ops.aten.threshold_backward(grad, inputs[i][1:], 0)
-        return grad, grads
+                torch.ops.aten.threshold_backward.grad_input(grad_h, memory.units[i], 0, grad_input=grad_h)
+            grad = grad_h
+        return grad, [place.grad for place in memory.places]
 
 
 class _Evaluated(torch.autograd.Function):
     @staticmethod
     def forward(ctx, network, h, *parameters):
-        params, inputs = network.evaluate(h)
+        params, ctx.memory = network.evaluate([h])
         ctx.network = network
-        ctx.save_for_backward(*inputs)
         return params
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        grad, grads = ctx.network.pull_back(ctx.saved_tensors, grad, ctx.needs_input_grad[1])
-        return None, grad, *grads
+        grad, grads = ctx.network.pull_back(ctx.memory, grad, ctx.needs_input_grad[1])
+        # Copies: a second derivative of the same evaluation writes over the memory.
+        return None, None if grad is None else grad.clone(), *(g.clone() for g in grads)
 
 
 class DenseNetwork(Network):
@@ -224,10 +292,9 @@ class _Rollout:
     """
 
     def __init__(self, network, n, context, like):
-        layers = [*network.hidden, network.output]
-        self.network = network
-        self.affine = [layer.masked() for layer in layers]
-        self.rows = [_Rows(len(m), n, like) for m in network.degrees]
+        self.n_features, self.n_params = network.n_features, network.n_params
+        self.affine = [layer.masked() for layer in network.layers()]
+        self.rows = [_Rows(1 + len(m), n, like) for m in network.degrees]
         if context is not None:
             self.rows[0].append(context)
         # starts[l][i]: the number of units of layer l with a degree below i
@@ -237,19 +304,13 @@ class _Rollout:
     def params(self, i: int) -> Tensor:
         """Parameters of feature i (counted from zero), shape (n_params, batch); features before i are known."""
         for level in range(1, len(self.rows)):
-            first, last = self.starts[level][i], self.starts[level][i + 1]
-            if i == 0:
-                first = 0
+            first, last = self.starts[level][i] if i else 0, self.starts[level][i + 1]
             if last > first:
-                seen = self.starts[level - 1][i + 1]
-                self.rows[level].append(torch.relu(self._product(level - 1, first, last, seen, level - 1)))
-        seen = self.starts[-1][i + 1]
-        p = self.network.n_params
-        return self._product(len(self.affine) - 1, i * p, (i + 1) * p, seen, len(self.rows) - 1)
-
-    def _product(self, layer, first, last, seen, level):
-        affine = self.affine[layer][first:last, : 1 + seen]
-        return torch.addmm(affine[:, :1], affine[:, 1:], self.rows[level].first(seen))
+                n_seen = 1 + self.starts[level - 1][i + 1]
+                below = self.rows[level - 1].first(n_seen)
+                self.rows[level].append_units(self.affine[level - 1][first:last, :n_seen], below)
+        n_seen, p = 1 + self.starts[-1][i + 1], self.n_params
+        return self.affine[-1][i * p : (i + 1) * p, :n_seen] @ self.rows[-1].first(n_seen)
 
     def append(self, x: Tensor) -> None:
         """Tell the value of the next feature, shape (batch,)."""
@@ -258,16 +319,17 @@ class _Rollout:
     def features(self) -> Tensor:
         """The features told so far, shape (n_features, batch)."""
         rows = self.rows[0]
-        return rows.first(rows.filled)[rows.filled - self.network.n_features :]
+        return rows.first(rows.filled)[rows.filled - self.n_features :]
 
 
 class _Rows:
-    """Rows that grow: written into one buffer, or concatenated where gradients must flow through them."""
+    """Rows that grow, one of ones first: written into one buffer, or concatenated where gradients must flow through."""
 
     def __init__(self, n_rows, n, like):
-        self.filled = 0
         self.functional = torch.is_grad_enabled()
-        self.data = like.new_empty(0 if self.functional else n_rows, n)
+        self.data = like.new_empty(1 if self.functional else n_rows, n)
+        self.data[0] = 1
+        self.filled = 1
 
     def append(self, rows):
         if self.functional:
@@ -275,6 +337,13 @@ class _Rows:
         else:
             self.data[self.filled : self.filled + len(rows)] = rows
         self.filled += len(rows)
+
+    def append_units(self, affine, below):
+        if self.functional:
+            self.append(torch.relu(affine @ below))
+            return
+        start, self.filled = self.filled, self.filled + len(affine)
+        torch.mm(affine, below, out=self.data[start : self.filled]).relu_()
 
     def first(self, n):
         return self.data[:n]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .bijection import Bijection
 
-MAX_ROWS = 20_000  # quartiles of a longer table are read off its first rows
+MAX_ROWS = 10_000  # quartiles of a longer table are read off its first rows
 
 
 def _quartiles(x):
@@ -33,10 +33,12 @@ class Standardize(Bijection):
         The quartiles ignore outliers of any size; a column where half of the rows agree has none and falls back. Where
         ``robust`` is false, mean and standard deviation, as long as they are finite.
         """
-        scale, shift = torch.std_mean(x, 0, correction=0)
+        if not robust:
+            scale, shift = torch.std_mean(x, 0, correction=0)
         if robust or not scale.isfinite().all():
-            low, shift, high = _quartiles(x[:MAX_ROWS])
-            quartiles, deviation = (high - low) / 1.349, ((x - shift) ** 2).mean(0).sqrt()
+            x = x[:MAX_ROWS]
+            low, shift, high = _quartiles(x)
+            quartiles, deviation = (high - low) / 1.349, (x - shift).square_().mean(0).sqrt()
             scale = torch.where(quartiles > 1e-3 * deviation, quartiles, deviation)
         tiny = torch.finfo(x.dtype).eps * shift.abs()
         return cls(shift, torch.where(scale > tiny, scale, torch.ones_like(scale)))

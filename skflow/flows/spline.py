@@ -41,7 +41,7 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         self.bound = bound
         self.n_params = 3 * n_bins - 1
 
-    def evaluate(self, x, params):
+    def evaluate(self, x, params, memory=None):
         b = _Bin(x, params, self.n_bins, self.bound)
         (w, h), (x0, y0), (d0, d1) = b.size.unbind(-2), b.corner.unbind(-2), b.slopes.unbind(-2)
         s = h / w
@@ -52,8 +52,8 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         log_slope = (ratio * ratio).mul_(slope).log_()
         return z, log_slope, (x, t, num, den, slope, s, b)
 
-    def pull_back(self, saved, grad_z, grad_log_slope):
-        x, t, num, den, slope, s, b = saved
+    def pull_back(self, memory, grad_z, grad_log_slope):
+        x, t, num, den, slope, s, b = memory
         (w, h), (d0, d1), K = b.size.unbind(-2), b.slopes.unbind(-2), self.n_bins
         gz, gl = grad_z, grad_log_slope
         t1 = 1 - t

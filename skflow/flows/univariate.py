@@ -21,6 +21,7 @@ class Univariate:
     """Base of the monotone curves; see the module's docstring for the contract."""
 
     n_params: int
+    reads_rows = False  # whether `start` depends on the rows that it is given
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``x`` to ``z``; return ``z`` and log |dz/dx|."""
@@ -42,11 +43,14 @@ class Univariate:
 class DifferentiatedUnivariate(Univariate):
     """A curve with derivatives written out by hand: a single node of the graph, or part of a larger one."""
 
-    def evaluate(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor, tuple]:
-        """`forward` without a graph, and what `pull_back` needs of it."""
+    def evaluate(self, x: Tensor, params: Tensor, memory: tuple | None = None) -> tuple[Tensor, Tensor, tuple]:
+        """`forward` without a graph, and the memory that `pull_back` reads.
+
+        ``memory`` is what an earlier call with as many rows returned; it may be written over.
+        """
         raise NotImplementedError
 
-    def pull_back(self, saved: tuple, grad_z: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
+    def pull_back(self, memory: tuple, grad_z: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients with respect to ``x`` and ``params``, from those with respect to ``z`` and log |dz/dx|.
 
         That of the log-slope may have fewer dimensions, where it is the same along the first ones.
@@ -60,15 +64,15 @@ class DifferentiatedUnivariate(Univariate):
 class _Evaluated(torch.autograd.Function):
     @staticmethod
     def forward(ctx, univariate, x, params):
-        z, log_slope, saved = univariate.evaluate(x, params)
+        z, log_slope, memory = univariate.evaluate(x, params)
         if any(ctx.needs_input_grad):
-            ctx.univariate, ctx.saved = univariate, saved
+            ctx.univariate, ctx.memory = univariate, memory
         return z, log_slope
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_z, grad_log_slope):
-        return None, *ctx.univariate.pull_back(ctx.saved, grad_z, grad_log_slope)
+        return None, *ctx.univariate.pull_back(ctx.memory, grad_z, grad_log_slope)
 
 
 class Additive(Univariate):
@@ -93,19 +97,22 @@ class Affine(DifferentiatedUnivariate):
     n_params = 2
     max_log_scale = 5.0
 
-    def evaluate(self, x, params):
+    def evaluate(self, x, params, memory=None):
         shift, raw = params
         damping = raw.abs().mul_(1 / self.max_log_scale).add_(1)
         log_scale = raw / damping
         scale = log_scale.exp()
         return torch.addcmul(shift, x, scale), log_scale, (x, scale, damping)
 
-    def pull_back(self, saved, grad_z, grad_log_slope):
-        x, scale, damping = saved
+    def pull_back(self, memory, grad_z, grad_log_slope):
+        x, scale, damping = memory
         grad_x = grad_z * scale
-        grad_raw = torch.addcmul(grad_log_slope, grad_x, x).div_(damping * damping)
-        return grad_x, torch.stack([grad_z, grad_raw], 1).movedim(1, 0)
+        grad = x.new_empty(len(x), 2, *x.shape[1:])  # in the order of the network's units
+        grad[:, 0] = grad_z
+        torch.addcmul(grad_log_slope, grad_x, x, out=grad[:, 1]).div_(damping * damping)
+        return grad_x, grad.movedim(1, 0)
 
     def inverse(self, z, params):
-        log_scale = soft_clip(params[1], self.max_log_scale)
-        return (z - params[0]) * torch.exp(-log_scale), -log_scale
+        shift, raw = params
+        log_slope = raw / (raw.abs() * (-1 / self.max_log_scale) - 1)
+        return (z - shift) * log_slope.exp(), log_slope
