@@ -19,6 +19,7 @@ from .flows.student_t import StudentT
 
 COMPONENTS = (2, 4, 8, 16, 32)
 ROWS_PER_COMPONENT = 10
+ROWS_PER_DIAGONAL_COMPONENT = 5
 MAX_COVARIANCE_NUMBERS = 300_000  # K d^2: beyond it a mixture costs more than the flow in front of it
 MAX_BASE_ROWS = 20_000
 TAIL = 5.0  # standard deviations, where the logarithmic tails begin
@@ -93,15 +94,18 @@ def fit_bases(
     single = [fit_mixture(rows, 1, rng) for rows in z]
     if held_out[0] is None:
         return [single]
-    best, best_score = single, _mean_score(single, held_out)
+    choices = [(_mean_score(single, held_out), single)]
     n, d = min(len(rows) for rows in z), z[0].shape[1]
-    for k in COMPONENTS:
-        too_large = k * max(ROWS_PER_COMPONENT, d) > n or k * d * d > MAX_COVARIANCE_NUMBERS
-        if too_large or k > 4 * (len(best[0].means) - 1):
-            break
-        mixtures = [fit_mixture(rows, k, rng) for rows in z]
-        if (score := _mean_score(mixtures, held_out)) > best_score:
-            best, best_score = mixtures, score
+    for diagonal in (False, True):
+        best = choices[0] if not diagonal else (-np.inf, single)
+        for k in COMPONENTS:
+            rows_needed = k * (ROWS_PER_DIAGONAL_COMPONENT if diagonal else max(ROWS_PER_COMPONENT, d))
+            if rows_needed > n or k * d * d > MAX_COVARIANCE_NUMBERS or k > 4 * (len(best[1][0].means) - 1):
+                break
+            mixtures = [fit_mixture(rows, k, rng, diagonal=diagonal) for rows in z]
+            best = max(best, (_mean_score(mixtures, held_out), mixtures), key=lambda choice: choice[0])
+        choices.append(best)
+    best = max(choices, key=lambda choice: choice[0])[1]
     if name == "mixture" or best is single:
         return [best]
     return [single, best]
@@ -110,7 +114,7 @@ def fit_bases(
 def refit_base(base: BaseDistribution, z: Tensor, rng: np.random.RandomState) -> BaseDistribution:
     """A base of the same kind and size as ``base``, fitted to other rows."""
     if isinstance(base, GaussianMixture):
-        return fit_mixture(z, len(base.means) - 1, rng)
+        return fit_mixture(z, len(base.means) - 1, rng, diagonal=base.diagonal)
     return _fit_other("student-t" if isinstance(base, StudentT) else "normal", z)
 
 
@@ -123,8 +127,8 @@ def _mean_score(bases, held_out):
     return float(np.mean([float(base.log_prob(rows).mean()) for base, rows in zip(bases, held_out)]))
 
 
-def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState) -> GaussianMixture:
-    """A full-covariance mixture by expectation-maximisation; a single Gaussian is shrunk (Ledoit & Wolf 2004).
+def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState, *, diagonal: bool = False) -> GaussianMixture:
+    """A mixture by expectation-maximisation; a single Gaussian is shrunk (Ledoit & Wolf 2004).
 
     One more component, broad and of the weight of one row, is always there: where columns are nearly dependent the
     others are so narrow that a single odd row would cost thousands of nats.
@@ -141,11 +145,15 @@ def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState) -> Gau
             weights, means = np.ones(1), fitted.location_[None]
             covariances = fitted.covariance_[None] + 1e-6 * np.eye(rows.shape[1])
         else:
-            em = EM(n_components, reg_covar=1e-4, max_iter=60, random_state=rng.randint(2**31)).fit(rows)
+            kind = "diag" if diagonal else "full"
+            em = EM(n_components, covariance_type=kind, reg_covar=1e-4, max_iter=60, random_state=rng.randint(2**31))
+            em.fit(rows)
             weights, means, covariances = em.weights_, em.means_, em.covariances_
+            if diagonal:
+                covariances = covariances[:, :, None] * np.eye(rows.shape[1])
     broad = BROAD_ROWS / (len(z) + BROAD_ROWS)
     weights = np.append((1 - broad) * weights, broad)
     means = np.vstack([means, rows.mean(0)])
     covariances = np.concatenate([covariances, np.diag(BROAD_VARIANCE * (rows.var(0) + 1e-6))[None]])
     factors = np.linalg.inv(np.linalg.cholesky(covariances))
-    return GaussianMixture(*(torch.tensor(a) for a in (weights, means, factors))).float()
+    return GaussianMixture(*(torch.tensor(a) for a in (weights, means, factors)), diagonal=diagonal).float()

@@ -34,10 +34,19 @@ class BaseDistribution(nn.Module):
             log_prob = self.log_prob(z)
         return log_prob.detach(), (z, log_prob)
 
-    def pull_back(self, memory: object, grad_log_prob: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Gradients of ``z`` and of the parameters, in the order of ``parameters()``, from that of the log-density."""
+    def pull_back(self, memory: object, grad_log_prob: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        """Gradients of ``z`` and of the parameters, in the order of ``parameters()``, from that of the log-density.
+
+        A parameter that is not trained has none.
+        """
         z, log_prob = memory
-        return (grads := torch.autograd.grad(log_prob, [z, *self.parameters()], grad_log_prob))[0], list(grads[1:])
+        params = list(self.parameters())
+        trained = [i for i, p in enumerate(params) if p.requires_grad]
+        grad_z, *some = torch.autograd.grad(log_prob, [z, *(params[i] for i in trained)], grad_log_prob)
+        grads: list[Tensor | None] = [None] * len(params)
+        for i, grad in zip(trained, some):
+            grads[i] = grad
+        return grad_z, grads
 
     def to_normal(self, z: Tensor) -> Tensor:
         """The Rosenblatt transform: rows of this distribution become rows of independent standard normals."""
@@ -79,33 +88,64 @@ class GaussianMixture(BaseDistribution):
 
     Component k has mean ``means[k]`` and precision ``P_k^T P_k`` with ``P_k`` lower triangular: ``P_k (z - m_k)`` is
     standard normal. The diagonal of ``P_k`` is kept as its logarithm in ``log_diagonal``.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (K,)
+    means : Tensor of shape (K, d)
+    precision_factors : Tensor of shape (K, d, d)
+    diagonal : bool, default=False
+        Leave what stands below the diagonal of ``P_k`` out of the training.
     """
 
-    def __init__(self, weights: Tensor, means: Tensor, precision_factors: Tensor):
+    def __init__(self, weights: Tensor, means: Tensor, precision_factors: Tensor, *, diagonal: bool = False):
         super().__init__()
+        self.diagonal = diagonal
         self.logits = nn.Parameter(weights.log())
         self.means = nn.Parameter(means.clone())
         self.log_diagonal = nn.Parameter(_diagonals(precision_factors).log().clone())
-        self.lower = nn.Parameter(torch.tril(precision_factors, -1))
+        self.lower = nn.Parameter(torch.tril(precision_factors, -1), requires_grad=not diagonal)
 
     def n_idle(self) -> int:
-        """Number of entries with no effect: those of ``lower`` on and above the diagonal, and one logit."""
+        """Number of entries that are not free: those of ``lower`` that count for nothing or stay, and one logit."""
         k, d = self.means.shape
-        return k * d * (d + 1) // 2 + 1
+        return k * (d * d if self.diagonal else d * (d + 1) // 2) + 1
 
     def _factors(self):
         return torch.tril(self.lower, -1) + torch.diag_embed(self.log_diagonal.exp())
 
-    def _component_log_prob(self, z):
+    def _whiten(self, z):
+        """``P_k (z - m_k)`` of shape (K, d, n), the log-densities of the components (K, n) and all ``P_k``."""
         factors = self._factors()
         k, d = self.means.shape
         offset = (factors @ self.means[:, :, None]).reshape(k * d, 1)
         white = torch.addmm(offset, factors.reshape(k * d, d), z.t(), beta=-1).view(k, d, -1)
         log_scale = self.log_diagonal.sum(1) + torch.log_softmax(self.logits, 0) - 0.5 * d * LOG_2PI
-        return log_scale[:, None] - 0.5 * (white * white).sum(1)
+        return white, log_scale[:, None] - 0.5 * (white * white).sum(1), factors
 
     def log_prob(self, z):
-        return torch.logsumexp(self._component_log_prob(z), 0)
+        return torch.logsumexp(self._whiten(z)[1], 0)
+
+    @torch.no_grad()
+    def evaluate(self, z):
+        white, terms, factors = self._whiten(z)
+        log_prob = torch.logsumexp(terms, 0)
+        return log_prob, (z, white, terms.sub_(log_prob).exp_(), factors)
+
+    @torch.no_grad()
+    def pull_back(self, memory, grad_log_prob):
+        """With posterior weights r of the components, the gradient of ``w_k = P_k (z - m_k)`` is ``-r_k w_k``."""
+        z, white, share, factors = memory
+        k, d = self.means.shape
+        share = share * grad_log_prob
+        grad_white = (white * share[:, None]).neg_().view(k * d, -1)
+        mass, total = share.sum(1), grad_white.sum(1).view(k, d, 1)
+        grad_factors = (grad_white @ z).view(k, d, d) - total * self.means[:, None]
+        grad_means = -(factors.mT @ total)[:, :, 0]
+        grad_diagonal = _diagonals(grad_factors) * self.log_diagonal.exp() + mass[:, None]
+        grad_logits = mass - torch.softmax(self.logits, 0) * mass.sum()
+        grad_z = (factors.view(k * d, d).t() @ grad_white).t()
+        return grad_z, [grad_logits, grad_means, grad_diagonal, torch.tril(grad_factors, -1)]
 
     def sample(self, n, generator=None):
         weights = torch.softmax(self.logits, 0)
