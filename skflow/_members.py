@@ -241,7 +241,8 @@ class EnsembleFitting:
             latent_validation = layers(noisy)[0] if split else None
         if base is None:
             name = "mixture" if estimator.base == "auto" else estimator.base
-            base = fit_bases(name, [latent], [latent_validation], self.rng)[-1][0]
+            # Diagonal components, which need fewer rows, would make room for a cloud of outliers.
+            base = fit_bases(name, [latent], [latent_validation], self.rng, diagonal=False)[-1][0]
         else:
             base = refit_base(base, latent, self.rng)
         flow = Flow(layers, base).to(self.device)

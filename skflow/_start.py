@@ -71,7 +71,12 @@ def n_base_rows(name: str) -> int:
 
 
 def fit_bases(
-    name: str, z: Sequence[Tensor], held_out: Sequence[Tensor | None], rng: np.random.RandomState
+    name: str,
+    z: Sequence[Tensor],
+    held_out: Sequence[Tensor | None],
+    rng: np.random.RandomState,
+    *,
+    diagonal: bool = True,
 ) -> list[list[BaseDistribution]]:
     """The base distributions that ``name`` leaves to try, each fitted to the latent rows of every fold.
 
@@ -83,6 +88,8 @@ def fit_bases(
     held_out : sequence of Tensor of shape (m, d) or None
         Rows by which the size of a mixture is chosen; without them it is a single Gaussian.
     rng : RandomState
+    diagonal : bool, default=True
+        Whether to try diagonal covariances as well.
 
     Returns
     -------
@@ -96,13 +103,13 @@ def fit_bases(
         return [single]
     choices = [(_mean_score(single, held_out), single)]
     n, d = min(len(rows) for rows in z), z[0].shape[1]
-    for diagonal in (False, True):
-        best = choices[0] if not diagonal else (-np.inf, single)
+    for only_diagonal in (False, True) if diagonal else (False,):
+        best = (-np.inf, single) if only_diagonal else choices[0]
         for k in COMPONENTS:
-            rows_needed = k * (ROWS_PER_DIAGONAL_COMPONENT if diagonal else max(ROWS_PER_COMPONENT, d))
+            rows_needed = k * (ROWS_PER_DIAGONAL_COMPONENT if only_diagonal else max(ROWS_PER_COMPONENT, d))
             if rows_needed > n or k * d * d > MAX_COVARIANCE_NUMBERS or k > 4 * (len(best[1][0].means) - 1):
                 break
-            mixtures = [fit_mixture(rows, k, rng, diagonal=diagonal) for rows in z]
+            mixtures = [fit_mixture(rows, k, rng, diagonal=only_diagonal) for rows in z]
             best = max(best, (_mean_score(mixtures, held_out), mixtures), key=lambda choice: choice[0])
         choices.append(best)
     best = max(choices, key=lambda choice: choice[0])[1]
@@ -131,7 +138,7 @@ def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState, *, dia
     """A mixture by expectation-maximisation; a single Gaussian is shrunk (Ledoit & Wolf 2004).
 
     One more component, broad and of the weight of one row, is always there: where columns are nearly dependent the
-    others are so narrow that a single odd row would cost thousands of nats.
+    others are so only_diagonal that a single odd row would cost thousands of nats.
     """
     from sklearn.covariance import LedoitWolf
     from sklearn.exceptions import ConvergenceWarning
