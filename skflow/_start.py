@@ -138,7 +138,7 @@ def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState, *, dia
     """A mixture by expectation-maximisation; a single Gaussian is shrunk (Ledoit & Wolf 2004).
 
     One more component, broad and of the weight of one row, is always there: where columns are nearly dependent the
-    others are so only_diagonal that a single odd row would cost thousands of nats.
+    others are so narrow that a single odd row would cost thousands of nats.
     """
     from sklearn.covariance import LedoitWolf
     from sklearn.exceptions import ConvergenceWarning
