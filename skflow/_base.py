@@ -20,7 +20,7 @@ from ._callbacks import CALLBACK_STATE, CallbackSupport, follow_fit
 from ._fitting import Fit, Fitting
 from ._progress import ProgressBar
 from ._repr import ReprSupport
-from ._threads import threads_for
+from ._threads import Pace, threads_for
 from ._validation import (
     check_hidden_layer_sizes,
     check_table,
@@ -158,7 +158,8 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
 
         # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
         follow = nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y)
-        with follow as announce, torch.inference_mode(False), torch.enable_grad():
+        # All but the training is many small operations, one after the other.
+        with follow as announce, torch.inference_mode(False), torch.enable_grad(), threads_for(0):
             fitting = self._fitting(self, X, weight, make_seed(self.random_state), device, on_iteration)
             previous = (self.flow_, self._optimizer_state) if go_on else (None, None)
             if one_pass:
@@ -220,9 +221,10 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
         size = int(np.clip(CHUNK_NUMBERS // width, 256, 8192))
         parts = []
         with torch.inference_mode(), threads_for(min(size, len(rows)) * width * 64):
+            pace = Pace()
             for start in range(0, len(rows), size):
                 chunk = torch.tensor(rows[start : start + size], device=device)
-                parts.append(function(flow, chunk.t().contiguous().t()).cpu().numpy())
+                parts.append(pace.call(function, flow, chunk.t().contiguous().t()).cpu().numpy())
         return np.concatenate(parts)
 
     def _table(self, X) -> np.ndarray:

@@ -6,6 +6,7 @@ import copy
 import math
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -58,6 +59,10 @@ class Fit:
             flow = copy.deepcopy(flow)
         return flow.to(device="cpu", dtype=self.dtype)
 
+    def threads(self) -> AbstractContextManager[None]:
+        """A block with the threads that a step can feed."""
+        return threads_for(self.plan.batch_size * max((p.numel() for p in self.latent.parameters()), default=0))
+
 
 def build_layers(flow: str | Callable, n_features: int, n_context: int, settings: FlowSettings, seed: int) -> Bijection:
     """Build the trainable part of a flow with weights from ``seed``; torch's own generator is left as it was."""
@@ -94,8 +99,7 @@ class Candidate:
     def advance(self, n_steps: float, on_iteration: Callable[[Fit], bool]) -> None:
         """Train up to ``n_steps`` steps in all."""
         fit = self.fits[0]
-        work = fit.plan.batch_size * max((p.numel() for p in fit.latent.parameters()), default=0)
-        with threads_for(work):
+        with fit.threads():
             self.run.advance(n_steps, lambda progress: on_iteration(fit))
 
     def outlook(self) -> float:
@@ -199,11 +203,8 @@ class Fitting:
                 break
         return candidates
 
-    @torch.no_grad()
     def _start(self, fold: Fold, preprocessing: Bijection) -> Start:
-        z, log_abs_det = preprocessing(self.table.x)
-        z = z.float()
-        parts = (self.table.part(rows, z, log_abs_det, self.device) for rows in (fold.train, fold.held_out))
+        parts = (self.table.part(rows, preprocessing, self.device) for rows in (fold.train, fold.held_out))
         return Start(preprocessing, *parts)
 
     def _candidate(self, starts: list[Start], flows, bent, optimizer_state=None) -> Candidate:
@@ -213,19 +214,23 @@ class Fitting:
             parts = start.train, start.validation
             trainers.append(Trainer(flow.to(self.device), *parts, self.plan, generator, optimizer_state))
             fits.append(Fit(start.preprocessing, flow, self.dtype, self.settings, self.plan))
-        run = Run(trainers, self.plan)
+        with fits[0].threads():
+            run = Run(trainers, self.plan)
         return Candidate([replace(fit, progress=run.progress) for fit in fits], run, bent)
 
     def _layers(self, preprocessing, rows):
         layers = build_layers(self.estimator.flow, self.n_features, 0, self.settings, self.seed)
-        with torch.no_grad():
-            layers.initialise(preprocessing(self.table.x[rows[:INITIAL_ROWS]])[0].float())
+        if layers.reads_rows:
+            with torch.no_grad():
+                layers.initialise(preprocessing(self.table.x[rows[:INITIAL_ROWS]])[0].float())
         return layers
 
     @torch.no_grad()
     def _latent(self, preprocessing, layers, rows):
         """Rows as the base of an untrained flow meets them."""
         rows = rows[: n_base_rows(self.estimator.base)]
+        if not len(rows):
+            return torch.empty(0, self.n_features, dtype=torch.float32)
         return layers(preprocessing(self.table.x[rows])[0].float())[0]
 
     def _on_all_rows(self, fit: Fit, bent: bool) -> Fit:

@@ -158,9 +158,9 @@ class EnsembleFitting:
             scores = screen(self._scaled(self._preprocessing(kept)).numpy(), self.seed)
             kept = scores >= np.quantile(scores, share)
         fit, trainers = self._start(kept)
-        run = Run(trainers, self.plan)
-        fit = replace(fit, progress=run.progress)
         with threads_for(self.plan.batch_size * max(p.numel() for p in fit.ensemble.parameters())):
+            run = Run(trainers, self.plan)
+            fit = replace(fit, progress=run.progress)
             run.advance(on_iteration=lambda progress: self.on_iteration(fit))
         for trainer in trainers:
             trainer.finish()

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from ._training import Part
+from .flows.bijection import Bijection
 
 MIN_ROWS_TO_SPLIT = 10
 ROWS_TO_SPLIT_ONCE = 400  # a smaller table is split twice, so that chance has less of a say
 FOLD_FRACTION = 0.2
-MAX_ROWS_TO_INSPECT = 50_000
+ROWS_AT_A_TIME = 2048
+MAX_ROWS_TO_INSPECT = 10_000  # enough to see a grid of up to 50,000 values
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Rows:
     ):
         if weight is not None:
             X, weight = X[weight > 0], weight[weight > 0]
-        self.x = smooth_ties(torch.tensor(X, dtype=torch.float64), rng)
+        self.x = smooth_ties(X, rng)
         self.weight = weight
         self.rng = rng
         n = len(X)
@@ -62,36 +64,40 @@ class Rows:
         weight = self.weight[index]
         return self.rng.choice(index, len(index), p=weight / weight.sum())
 
-    def part(self, index: np.ndarray, z: Tensor, log_abs_det: Tensor, device: torch.device) -> Part | None:
-        """Some rows, given as ``z`` on the scale of the network; None for no rows."""
+    @torch.no_grad()
+    def part(self, index: np.ndarray, preprocessing: Bijection, device: torch.device) -> Part | None:
+        """Some rows on the scale of the network; None for no rows."""
         if not len(index):
             return None
-        z, log_abs_det = z[index].to(device), log_abs_det[index]
+        z = torch.empty(len(index), self.x.shape[1], dtype=torch.float32)
+        log_abs_det = torch.empty(len(index), dtype=torch.float64)
+        for rows, *out in zip(*(v.split(ROWS_AT_A_TIME) for v in (torch.from_numpy(index), z, log_abs_det))):
+            for into, value in zip(out, preprocessing(self.x[rows])):
+                into.copy_(value)
         if self.weight is None:
-            return Part(z, None, float(log_abs_det.mean()))
+            return Part(z.to(device), None, float(log_abs_det.mean()))
         weight = torch.tensor(self.weight[index] / self.weight[index].mean())
-        return Part(z, weight.float().to(device), float((log_abs_det * weight).mean()))
+        return Part(z.to(device), weight.float().to(device), float((log_abs_det * weight).mean()))
 
 
-def smooth_ties(x: Tensor, rng: np.random.RandomState) -> Tensor:
-    """Spread tied values over their grid: a density of repeated values has no upper bound.
+def smooth_ties(X: np.ndarray, rng: np.random.RandomState) -> Tensor:
+    """The rows in float64, tied values spread over their grid: a density of repeated values has no upper bound.
 
     A column where more than a tenth of the values are repeated gets uniform noise one grid step wide, the step being
     the median gap between neighbouring values. A constant column gets normal noise of a thousandth of its value. Scores
     are computed without noise.
     """
-    some = x[:: -(-len(x) // MAX_ROWS_TO_INSPECT)]  # a table may be sorted
-    ordered = np.sort(some.t().contiguous().numpy(), axis=1)
+    some = X[:: -(-len(X) // MAX_ROWS_TO_INSPECT)]  # a table may be sorted
+    ordered = np.sort(np.ascontiguousarray(some.T), axis=1)
     repeated = (ordered[:, 1:] == ordered[:, :-1]).sum(1)
-    tied = np.flatnonzero(repeated >= 0.1 * ordered.shape[1])
-    if len(tied):
-        x = x.clone()
-    for j in tied:
-        gaps = np.diff(ordered[j])
-        wide = gaps[gaps > 1e-4 * ordered[j].std()]
+    x = torch.tensor(X, dtype=torch.float64)
+    for j in np.flatnonzero(repeated >= 0.1 * ordered.shape[1]):
+        values = ordered[j].astype(float)
+        gaps = np.diff(values)
+        wide = gaps[gaps > 1e-4 * values.std()]
         if len(wide):
-            noise = np.median(wide) * (rng.uniform(size=len(x)) - 0.5)
+            noise = np.median(wide) * (rng.uniform(size=len(X)) - 0.5)
         else:
-            noise = 1e-3 * (np.abs(ordered[j]).max() or 1.0) * rng.standard_normal(len(x))
+            noise = 1e-3 * (np.abs(values).max() or 1.0) * rng.standard_normal(len(X))
         x[:, j] += torch.from_numpy(noise)
     return x

@@ -13,7 +13,7 @@ from torch import Tensor
 from .flows.base_distribution import BaseDistribution, GaussianMixture, StandardNormal
 from .flows.bijection import Bijection, Chain
 from .flows.marginal import MarginalGaussianization
-from .flows.marginal_fit import fit_marginals
+from .flows.marginal_fit import MAX_ROWS, MAX_ROWS_TO_COMPARE, far_from_normal, fit_marginals
 from .flows.preprocessing import Bounded, LogTails, Standardize
 from .flows.student_t import StudentT
 
@@ -38,18 +38,16 @@ def fit_preprocessing(x: Tensor, low: Tensor | None, high: Tensor | None, *, ben
         Whether to Gaussianize the columns that gain from it; if not, straight lines between rows stay straight.
     """
     links: list[Bijection] = []
-
-    def add(link):
-        nonlocal x
-        links.append(link)
-        with torch.no_grad():
-            x = link(x)[0]
-
-    if low is not None:
-        add(Bounded.fit(x, low, high))
-    add(Standardize.fit(x, robust=bent))
-    if bent and (marginals := fit_marginals(x)):
-        add(marginals)
+    with torch.no_grad():
+        if low is not None:
+            links.append(Bounded.fit(x, low, high))
+            x = links[0](x)[0]
+        scale = Standardize.fit(x, robust=bent)
+        links.append(scale)
+        if bent:
+            columns = far_from_normal(scale(x[:MAX_ROWS_TO_COMPARE])[0])
+            if len(columns):
+                links.append(fit_marginals(scale(x[:MAX_ROWS])[0], columns))
     ends = torch.full_like(x[0], TAIL)
     if low is None:
         low, high = -torch.inf * ends, torch.inf * ends

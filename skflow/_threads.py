@@ -1,13 +1,21 @@
-"""Torch's thread count for the size of the work, restored afterwards."""
+"""Torch's thread count for the size of the work and for what else the machine does, restored afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 MIN_WORK_PER_THREAD = 2_000_000  # multiply-adds of one call; below it a thread costs more than it brings
+PATIENCE = 1.0  # seconds, after which one call is made on one thread for comparison
+MOST_LOST = 0.2  # of the time may be lost in waiting
+Result = TypeVar("Result")
+_OUTER = threading.local()  # the thread count around the outermost block
 
 
 @contextmanager
@@ -15,14 +23,59 @@ def threads_for(work: float) -> Iterator[None]:
     """Run a block with as many threads as ``work`` (multiply-adds of one call) can feed, never more than were set.
 
     Small tensors gain nothing from a second thread, and lose a great deal when another process keeps its core busy.
+    Inside another such block the number set around the outermost counts.
     """
     before = torch.get_num_threads()
-    wanted = max(1, min(before, int(work // MIN_WORK_PER_THREAD)))
-    if wanted == before:
-        yield
-        return
-    torch.set_num_threads(wanted)
+    outermost = not hasattr(_OUTER, "n_threads")
+    if outermost:
+        _OUTER.n_threads = before
+    _set_threads(max(1, min(_OUTER.n_threads, int(work // MIN_WORK_PER_THREAD))))
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        _set_threads(before)
+        if outermost:
+            del _OUTER.n_threads
+
+
+def _set_threads(n):
+    if n != torch.get_num_threads():
+        torch.set_num_threads(n)
+
+
+class Pace:
+    """Makes calls of about the same work with all threads, or with one while that is faster.
+
+    Where another process keeps a core busy, threads wait for each other at the end of every operation, and a call may
+    take a hundred times as long as on one thread.
+    """
+
+    def __init__(self):
+        self.n_threads = torch.get_num_threads()
+        self.started = time.perf_counter()
+        self.alone = math.inf  # seconds that the last call on one thread took
+        self.n_alone = 0  # calls to be made on one thread
+
+    def call(self, function: Callable[..., Result], *args: object) -> Result:
+        """``function(*args)``."""
+        if self.n_threads == 1:
+            return function(*args)
+        start, alone = time.perf_counter(), self.n_alone > 0
+        if alone:
+            torch.set_num_threads(1)
+        try:
+            result = function(*args)
+        finally:
+            if alone:
+                torch.set_num_threads(self.n_threads)
+        self._note(time.perf_counter() - start, alone)
+        return result
+
+    def _note(self, seconds, alone):
+        if alone:
+            self.alone = seconds
+            self.n_alone -= 1
+        elif self.alone == math.inf:
+            self.n_alone = int(time.perf_counter() - self.started > PATIENCE)
+        elif seconds > 1.5 * self.alone:
+            self.n_alone = math.ceil((seconds / self.alone - 1) / MOST_LOST)

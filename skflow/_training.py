@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ._optimizer import Adam, ParameterVector
+from ._threads import Pace
 from .flows.flow import Flow
 from .flows.networks import MaskedLinear
 
@@ -48,7 +49,8 @@ class Part:
     @torch.no_grad()
     def score(self, flow: Flow, chunk: int = 8192) -> float:
         """Weighted mean log-density of the rows in nats, in data units."""
-        terms = torch.cat([flow.log_prob(rows.t().contiguous().t()) for rows in self.x.split(chunk)])
+        pace = Pace()
+        terms = torch.cat([pace.call(flow.log_prob, rows.t().contiguous().t()) for rows in self.x.split(chunk)])
         return float((terms if self.weight is None else terms * self.weight).mean()) + self.log_abs_det
 
 
@@ -125,7 +127,7 @@ class Trainer:
         self.step = self.rollbacks = 0
         self.memory: dict[int, tuple] = {}  # of the flow's evaluations, by the number of rows
 
-    def one_pass(self, n_steps: float = math.inf) -> float:
+    def one_pass(self, n_steps: float, pace: Pace) -> float:
         """Go through the rows once, or until ``n_steps`` steps have been made in all; the mean loss in data units."""
         x, weight = self.train.x, self.train.weight
         n, batch_size = len(x), min(self.plan.batch_size, len(x))
@@ -136,7 +138,7 @@ class Trainer:
             if self.step >= n_steps or self.rollbacks > MAX_ROLLBACKS:
                 break
             rows = order[b * n // n_batches : (b + 1) * n // n_batches]
-            value = self._one_step(x[rows], None if weight is None else weight[rows])
+            value = pace.call(self._one_step, x[rows], None if weight is None else weight[rows])
             if value is not None:
                 total, count = total + value, count + 1
         return total / max(count, 1) - self.train.log_abs_det
@@ -219,6 +221,7 @@ class Run:
     def __init__(self, trainers: list[Trainer], plan: Plan):
         self.trainers = trainers
         self.plan = plan
+        self.pace = Pace()
         self.done = False
         self.progress = Progress()
         if self._validated:
@@ -231,7 +234,7 @@ class Run:
         progress, plan = self.progress, self.plan
         try:
             while not self.done and self.trainers[0].step < n_steps:
-                progress.loss_curve.append(_mean([trainer.one_pass(n_steps) for trainer in self.trainers]))
+                progress.loss_curve.append(_mean([trainer.one_pass(n_steps, self.pace) for trainer in self.trainers]))
                 progress.n_iter += 1
                 self._keep_best()
                 if max(trainer.rollbacks for trainer in self.trainers) > MAX_ROLLBACKS:

@@ -1,5 +1,7 @@
 """Derivatives written out by hand, and the memory that one evaluation leaves to the next."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from skflow._optimizer import Adam, ParameterVector
 from skflow._rows import Rows
 from skflow._start import fit_mixture
+from skflow._threads import Pace
 from skflow._training import Part, Plan, Trainer
 from skflow.flows import Flow, FlowSettings, StandardNormal, build_flow
 from skflow.flows.networks import MaskedLinear
@@ -81,8 +84,8 @@ def test_training_keeps_hidden_weights_at_zero():
             p.add_(0.1)
     plan = Plan(2, 32, None, 1, 1e-2, 1e-2, 10, 0.0)
     trainer = Trainer(flow, Part(rows(320, 3).float()), None, plan, torch.Generator().manual_seed(0))
-    trainer.one_pass()
-    trainer.one_pass()
+    trainer.one_pass(math.inf, Pace())
+    trainer.one_pass(math.inf, Pace())
     masked = [m for m in flow.modules() if isinstance(m, MaskedLinear)]
     assert masked
     assert all(bool((m.affine[m.mask == 0] == 0).all()) for m in masked)
@@ -93,7 +96,7 @@ def test_diagonal_mixture_stays_diagonal_in_training():
     means = flow.base.means.detach().clone()
     plan = Plan(1, 32, None, 1, 1e-2, 0.0, 10, 0.0)
     trainer = Trainer(flow, Part(rows(320, 3).float()), None, plan, torch.Generator().manual_seed(0))
-    trainer.one_pass()
+    trainer.one_pass(math.inf, Pace())
     assert not torch.equal(flow.base.means, means)
     assert bool((flow.base.lower == 0).all())
 

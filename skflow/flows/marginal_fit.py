@@ -10,15 +10,15 @@ from .marginal import LOG_2PI, MarginalGaussianization
 
 MIN_ROWS = 30
 MIN_GAIN = 0.01  # nats a row by which a curve must beat a normal distribution on rows that it has not seen
-MAX_ROWS_TO_COMPARE = 5_000
-MAX_ROWS_TO_SCORE = 2_000  # of each half, when curves are compared with normal distributions
+MAX_ROWS_TO_COMPARE = 4_000
+MAX_ROWS_TO_SCORE = 1_000  # of each half, when curves are compared with normal distributions
 MAX_ROWS = 200_000  # quantiles of a larger table are read off a regular subsample
 MIN_STEP = 1e-6  # least distance between knots, in units of the column's spread
 MAX_TAIL_INDEX = 1.5
 
 
-def fit_marginals(x: Tensor) -> MarginalGaussianization | None:
-    """Gaussianize the columns of ``x`` that gain from it; None where no column does.
+def far_from_normal(x: Tensor) -> Tensor:
+    """Numbers of the columns that gain from being Gaussianized.
 
     Parameters
     ----------
@@ -27,31 +27,37 @@ def fit_marginals(x: Tensor) -> MarginalGaussianization | None:
 
     Returns
     -------
-    MarginalGaussianization or None
-        Covers the columns where a curve fitted to one half of the rows gives the other half a higher likelihood than a
-        normal distribution does.
+    columns : Tensor of shape (c,), int
+        Those where a curve fitted to one half of the rows gives the other half a higher likelihood than a normal
+        distribution does.
     """
-    x = x[:MAX_ROWS]
     if len(x) < MIN_ROWS:
-        return None
+        return torch.arange(0)
     n_half = min(len(x), MAX_ROWS_TO_COMPARE) // 2
     halves = x[:n_half], x[n_half : 2 * n_half]
     gain = torch.cat(_held_out_gain(torch.cat(halves, 1), torch.cat(halves[::-1], 1)).chunk(2, 1))
     # Outliers make the gain of a row as large as they are far: they count in the mean, not in its standard error.
     error = gain.clamp(-1, 1).std(0) / len(gain) ** 0.5
-    columns = torch.arange(x.shape[1])[gain.mean(0) > MIN_GAIN + 2 * error]
-    return _fit(x, columns) if len(columns) else None
+    return torch.arange(x.shape[1])[gain.mean(0) > MIN_GAIN + 2 * error]
 
 
 def _held_out_gain(train, test):
     test = test[:MAX_ROWS_TO_SCORE]
-    curve = _fit(train, torch.arange(train.shape[1])).column_log_density(test)
+    curve = fit_marginals(train, torch.arange(train.shape[1])).column_log_density(test)
     mean, std = train.mean(0), train.std(0).clamp_min(1e-30)
     normal = -0.5 * ((test - mean) / std) ** 2 - std.log() - 0.5 * LOG_2PI
     return curve - normal
 
 
-def _fit(x, columns):
+def fit_marginals(x: Tensor, columns: Tensor) -> MarginalGaussianization:
+    """Gaussianize some columns of ``x``, rows in random order.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        Each column with a spread of about one.
+    columns : Tensor of shape (c,), int
+    """
     n = len(x)
     n_knots = int(min(64, max(6, round(1.5 * n ** (1 / 3)))))
     n_tail = max(8, round(0.01 * n)) if n > 100 else max(2, n // 10)

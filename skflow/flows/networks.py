@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 UNITS_PER_BAND = 64  # below this a smaller matrix product costs as much as the larger one it replaces
 MAX_BANDS = 6
+MAX_TERMS = 512  # of a sum: longer ones are shared out among threads, so that their rounding depends on the number
 
 
 class DenseLinear(nn.Module):
@@ -54,9 +55,9 @@ class DenseLinear(nn.Module):
 
     def pull_back(self, h: Tensor, grad: Tensor, grad_h: Tensor | None, place: _Place) -> None:
         """Gradients from that of the output: of the inputs into ``grad_h``, of ``affine`` into ``place``."""
-        torch.mm(grad, h.t(), out=place.grad_like(self.affine))
+        _product(grad, h.t(), place.grad_like(self.affine))
         if grad_h is not None:
-            torch.mm(place.affine[:, 1:].t(), grad, out=grad_h)
+            _product(place.affine[:, 1:].t(), grad, grad_h)
 
 
 class MaskedLinear(DenseLinear):
@@ -96,15 +97,15 @@ class MaskedLinear(DenseLinear):
             torch.mm(affine[start:stop, :n_seen], h[:n_seen], out=out[start:stop])
 
     def pull_back(self, h, grad, grad_h, place):
-        torch.mm(grad, h.t(), out=place.grad_like(self.affine)).mul_(self.mask)
+        _product(grad, h.t(), place.grad_like(self.affine)).mul_(self.mask)
         if grad_h is None:
             return
         weight = place.affine[:, 1:]
         if len(self.columns) == 1:
-            torch.mm(weight.t(), grad, out=grad_h)
+            _product(weight.t(), grad, grad_h)
             return
         for start, stop, first in self.columns:
-            torch.mm(weight[first:, start:stop].t(), grad[first:], out=grad_h[start:stop])
+            _product(weight[first:, start:stop].t(), grad[first:], grad_h[start:stop])
 
     @torch.no_grad()
     def clear_idle(self) -> None:
@@ -118,6 +119,14 @@ class MaskedLinear(DenseLinear):
     def masked(self) -> Tensor:
         """``affine`` with the entries that the degrees forbid at zero."""
         return self.affine * self.mask
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """``a @ b``, written into ``out``, to the same bits on any number of threads."""
+    torch.mm(a[:, :MAX_TERMS], b[:MAX_TERMS], out=out)
+    for start in range(MAX_TERMS, len(b), MAX_TERMS):
+        out.addmm_(a[:, start : start + MAX_TERMS], b[start : start + MAX_TERMS])
+    return out
 
 
 def _bands(n: int) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .bijection import Bijection
 
-MAX_ROWS = 10_000  # quartiles of a longer table are read off its first rows
+MAX_ROWS = 5_000  # statistics of a longer table are read off its first rows
 
 
 def _quartiles(x):
@@ -33,10 +33,10 @@ class Standardize(Bijection):
         The quartiles ignore outliers of any size; a column where half of the rows agree has none and falls back. Where
         ``robust`` is false, mean and standard deviation, as long as they are finite.
         """
-        if not robust:
-            scale, shift = torch.std_mean(x, 0, correction=0)
+        x = x[:MAX_ROWS]
+        shift = x.mean(0)
+        scale = (x - shift).square_().mean(0).sqrt()
         if robust or not scale.isfinite().all():
-            x = x[:MAX_ROWS]
             low, shift, high = _quartiles(x)
             quartiles, deviation = (high - low) / 1.349, (x - shift).square_().mean(0).sqrt()
             scale = torch.where(quartiles > 1e-3 * deviation, quartiles, deviation)
@@ -69,11 +69,12 @@ class LogTails(Bijection):
 
     def forward(self, x, context=None):
         inner = torch.clamp(x, self.low, self.high)
-        if torch.equal(inner, x):
-            return x, x.new_zeros(len(x))
-        excess = x - inner
+        row, _ = index = (inner != x).nonzero(as_tuple=True)
+        end = inner[index]
+        excess = x[index] - end
         log_excess = torch.log1p(excess.abs())
-        return inner + torch.copysign(log_excess, excess), -log_excess.sum(1)
+        z = x.index_put(index, end + torch.copysign(log_excess, excess)) if len(row) else x
+        return z, x.new_zeros(len(x)).index_add(0, row, -log_excess)
 
     def inverse(self, z, context=None):
         inner = torch.clamp(z, self.low, self.high)

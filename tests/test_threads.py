@@ -1,0 +1,103 @@
+"""How many threads a fit uses, and that their number has no say in the result."""
+
+import numpy as np
+import pytest
+import torch
+
+from skflow import FlowDensity, _threads
+from skflow._threads import MIN_WORK_PER_THREAD, Pace, threads_for
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+class Machine:
+    """A clock that a call moves on by the seconds that it takes on the present number of threads."""
+
+    def __init__(self, *seconds):
+        self.seconds = dict(enumerate(seconds, 1))
+        self.now = 0.0
+        self.calls = []
+
+    def perf_counter(self):
+        return self.now
+
+    def call(self):
+        self.calls.append(torch.get_num_threads())
+        self.now += self.seconds[self.calls[-1]]
+        return len(self.calls)
+
+
+def calls(monkeypatch, n, *seconds):
+    machine = Machine(*seconds)
+    monkeypatch.setattr(_threads, "time", machine)
+    pace = Pace()
+    assert [pace.call(machine.call) for _ in range(n)] == list(range(1, n + 1))
+    return machine
+
+
+def test_threads_follow_the_work():
+    with threads_for(MIN_WORK_PER_THREAD):
+        assert torch.get_num_threads() == 1
+    with threads_for(1e12):
+        assert torch.get_num_threads() == 2
+
+
+def test_inner_block_may_use_what_was_set_around_the_outer_one():
+    with threads_for(0):
+        with threads_for(1e12):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
+def test_idle_machine_keeps_all_threads(monkeypatch):
+    machine = calls(monkeypatch, 1000, 0.02, 0.011)
+    assert machine.calls.count(1) == 1  # one for comparison
+
+
+def test_short_runs_are_not_compared(monkeypatch):
+    assert calls(monkeypatch, 20, 0.02, 0.011).calls == [2] * 20
+
+
+def test_threads_that_wait_for_each_other_are_given_up(monkeypatch):
+    machine = calls(monkeypatch, 1000, 0.02, 1.9)
+    assert machine.now < 1000 * 0.02 * 1.5
+
+
+def test_all_threads_come_back(monkeypatch):
+    machine = Machine(0.02, 1.9)
+    monkeypatch.setattr(_threads, "time", machine)
+    pace = Pace()
+    for _ in range(500):
+        pace.call(machine.call)
+    machine.seconds[2] = 0.011
+    for _ in range(1000):
+        pace.call(machine.call)
+    assert machine.calls[-400:] == [2] * 400
+
+
+def test_call_that_fails_leaves_the_threads(monkeypatch):
+    machine = Machine(0.02, 1.9)
+    monkeypatch.setattr(_threads, "time", machine)
+    pace = Pace()
+    pace.call(machine.call)
+    with pytest.raises(ZeroDivisionError):
+        pace.call(lambda: 1 / 0)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("flow", ["maf", "nsf"])
+def test_number_of_threads_has_no_say_in_the_result(flow):
+    X = np.random.default_rng(0).standard_normal((2500, 24)).astype(np.float32)
+    density = FlowDensity(flow, hidden_layer_sizes=(128, 128), batch_size=1100, max_iter=2, random_state=0)
+    scores = []
+    for n_threads in 1, 2:
+        torch.set_num_threads(n_threads)
+        scores.append(density.fit(X).score_samples(X))
+    np.testing.assert_array_equal(*scores)
