@@ -14,7 +14,7 @@ import torch
 
 from ._rows import Fold, Rows
 from ._settings import resolve_bounds, resolve_flow, resolve_plan
-from ._start import fit_bases, fit_preprocessing, is_bent, n_base_rows, refit_base
+from ._start import MAX_ROWS_FOR_MIXTURES, fit_bases, fit_preprocessing, is_bent, n_base_rows, refit_base
 from ._threads import threads_for
 from ._training import Part, Plan, Progress, Run, Trainer
 from .flows.bijection import Bijection, Chain
@@ -147,8 +147,8 @@ class Fitting:
     def from_scratch(self) -> Fit:
         """Train from the best of several starts; of a small table then once more on all rows."""
         candidates = self._candidates(self.table.folds)
-        n_steps = self.plan.trial_steps
-        while len(candidates) > 1 and not all(candidate.run.done for candidate in candidates):
+        n_steps, limit = self.plan.trial_steps, self.plan.max_trial_steps
+        while len(candidates) > 1 and n_steps <= limit and not all(candidate.run.done for candidate in candidates):
             for candidate in candidates:
                 candidate.advance(n_steps, self.on_iteration)
             candidates = _undominated(candidates)
@@ -184,6 +184,8 @@ class Fitting:
         """Every start worth a trial: marginals bent or straight, times the bases."""
         table = self.table
         typical = [table.typical(fold.train) for fold in folds]
+        mixtures = self.estimator.base == "mixture" or len(typical[0]) <= MAX_ROWS_FOR_MIXTURES
+        judges = [fold.held_out[: None if mixtures else 0] for fold in folds]
         candidates: list[Candidate] = []
         for bent in (True, False):
             preprocessing = [fit_preprocessing(table.x[rows], *self.bounds, bent=bent) for rows in typical]
@@ -193,7 +195,7 @@ class Fitting:
             layers = [self._layers(*some) for some in zip(preprocessing, typical)]
             latent, held_out = (
                 [self._latent(*some) if len(some[-1]) else None for some in zip(preprocessing, layers, parts)]
-                for parts in (typical, [fold.held_out for fold in folds])
+                for parts in (typical, judges)
             )
             choices = fit_bases(self.estimator.base, latent, held_out, table.rng)
             copies = [layers, *(copy.deepcopy(layers) for _ in choices[1:])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from .flows.registry import FLOWS, FlowSettings
 
 MAX_TRIAL_STEPS = 1000
 SMALL = 500  # training rows; a smaller network learns as much from them
+LONG, VERY_LONG = 20_000, 1_500_000  # training rows
 
 
 def resolve_flow(estimator, n: int, d: int) -> FlowSettings:
@@ -22,7 +25,7 @@ def resolve_flow(estimator, n: int, d: int) -> FlowSettings:
         depth = (recipe.depth if recipe else None) or (2 if n < SMALL else 3)
     sizes = estimator.hidden_layer_sizes
     if isinstance(sizes, str):
-        width = 32 if n < SMALL else 64 if n < 20_000 else 128
+        width = 32 if n < SMALL else 64 if n < LONG else 128
         sizes = (width, width)
     bins = estimator.n_bins
     if bins == "auto":
@@ -34,13 +37,15 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
     """Batch size, number of passes and patience for ``n`` training rows of ``d`` columns.
 
     The number of steps grows a little faster than the square root of the number of rows, and with the columns up to a
-    point: beyond it each step is so dear that there are fewer.
+    point: beyond it each step is so dear that there are fewer. In a long table steps and batch both grow with the root,
+    so that the number of passes stays; in a very long one the number of rows seen does.
     """
+    root = max(1.0, min(n, VERY_LONG) / LONG) ** 0.5
     batch_size = estimator.batch_size
     if batch_size == "auto":
-        batch_size = int(256 * max(1.0, n / 20_000) ** (1 / 3))
+        batch_size = int(256 * root)
     n_batches = max(1, n // batch_size)
-    n_steps = max(400.0, 850 * (n / 500) ** 0.55) / max(1.0, d / 64)
+    n_steps = max(400.0, 850 * (min(n, LONG) / 500) ** 0.55 * root) / max(1.0, d / 64)
     max_iter = estimator.max_iter
     if max_iter == "auto":
         max_iter = max(1, round(n_steps * max(1.0, min(d, 64) / 8) ** 0.5 / n_batches))
@@ -52,6 +57,7 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
         batch_size=int(batch_size),
         n_steps=int(max_iter) * n_batches,
         trial_steps=max(1, round(min(MAX_TRIAL_STEPS, (0.06 if n < SMALL else 0.15) * n_steps))),
+        max_trial_steps=math.inf if n <= LONG else 0.1 * n_steps,
         learning_rate=float(estimator.learning_rate_init),
         alpha=float(estimator.alpha),
         n_iter_no_change=int(patience),

@@ -22,6 +22,7 @@ ROWS_PER_COMPONENT = 10
 ROWS_PER_DIAGONAL_COMPONENT = 5
 MAX_COVARIANCE_NUMBERS = 300_000  # K d^2: beyond it a mixture costs more than the flow in front of it
 MAX_BASE_ROWS = 20_000
+MAX_ROWS_FOR_MIXTURES = 50_000  # a flow of a longer table ends higher from a single Gaussian, though it starts lower
 TAIL = 5.0  # standard deviations, where the logarithmic tails begin
 BROAD_ROWS = 1.0  # what the broad component weighs
 BROAD_VARIANCE = 4.0  # times that of the rows, column by column

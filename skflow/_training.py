@@ -24,7 +24,7 @@ class Plan:
     """Hyperparameters of a run, every one resolved to a number.
 
     ``n_steps`` is the length of the learning-rate schedule; None keeps the rate constant. ``trial_steps`` are what a
-    start is given before it is compared with others.
+    start is given before it is compared with others, ``max_trial_steps`` what it is given at most until one is chosen.
     """
 
     max_iter: int
@@ -35,6 +35,7 @@ class Plan:
     alpha: float
     n_iter_no_change: int
     tol: float
+    max_trial_steps: float = math.inf
     averaging: float = 0.99
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import inspect
 import math
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from ._cubature import integrate
+from ._importance import StudentMixture, bridge, spread
+
 __all__ = ["DensityCheckError", "check_density"]
 
 MANY_ROWS = 200  # effective rows of importance sampling from which means are near enough to normal
-Score = Callable[[np.ndarray], np.ndarray]
 
 
 class DensityCheckError(AssertionError):
@@ -227,7 +227,7 @@ class _Check:
     def round_trip(self):
         rows = np.concatenate([self.X, self.rows[: min(1000, self.n_samples)]])
         back = self.inverse(self.transform(rows))
-        error = np.nan_to_num(np.abs(back - rows) / (_spread(rows) + 1e-4 * np.abs(rows)), nan=np.inf)
+        error = np.nan_to_num(np.abs(back - rows) / (spread(rows) + 1e-4 * np.abs(rows)), nan=np.inf)
         self.require(
             "round trip", error.max(), 1e-6, "inverse_transform(transform(X)) is not X, relative to its spread."
         )
@@ -245,7 +245,7 @@ class _Check:
         self.require("log-determinant", np.nan_to_num(error, nan=np.inf).max(initial=0.0), tolerance, detail)
 
     def _differences_of_transform(self, rows):
-        step = 1e-5 * _spread(self.X)
+        step = 1e-5 * spread(self.X)
         moves = np.diag(step)
         columns = [(self.transform(rows + move) - self.transform(rows - move)) / (2 * move.max()) for move in moves]
         return np.stack(columns, -1)
@@ -288,7 +288,7 @@ class _Check:
         for j in range(self.d):
             yield tuple(table[:, j] for table in tables)
         if self.d > 1:
-            scale = _spread(tables[-1])
+            scale = spread(tables[-1])
             for direction in self.rng.randn(min(self.d, 5), self.d):
                 yield tuple((table / scale) @ direction for table in tables)
 
@@ -299,12 +299,12 @@ class _Check:
         if self.d <= 2:
             tolerance = (1e-3, 5e-3)[self.d - 1]
             rows = np.concatenate([self.X, self.rows[: self.n_samples]])
-            value, uncertainty = _integrate(self.score, rows, tolerance / 20)
+            value, uncertainty = integrate(self.score, rows, tolerance / 20)
             if uncertainty <= tolerance:
                 detail = f"The density integrates to {value:.6g}, not to 1; difference."
                 self.require("integral", abs(value - 1), tolerance + uncertainty, detail)
                 return
-        proposal = _StudentMixture(self.rows[: self.n_samples], self.rng)
+        proposal = StudentMixture(self.rows[: self.n_samples], self.rng)
         n_both = 2 * self.n_samples
         n_ours = self.rng.binomial(n_both, 0.5)
         ours = self.rows[self.n_samples : self.n_samples + n_ours]
@@ -316,7 +316,7 @@ class _Check:
             p_value = stats.ttest_ind(*sides, equal_var=False).pvalue
         else:
             p_value = _label_count_p_value(shares, n_ours)
-        value = _bridge(log_ratio[:n_ours], log_ratio[n_ours:])
+        value = bridge(log_ratio[:n_ours], log_ratio[n_ours:])
         detail = f"The density integrates to about {value:.4g}, not to 1; p-value."
         self.require("integral", p_value, self.least_p, detail, at_most=False)
 
@@ -341,13 +341,6 @@ def _wrapper_like(X):
     columns, kind = list(X.columns), type(X)
     argument = "schema" if kind.__module__.startswith("polars") else "columns"
     return lambda rows: kind(rows, **{argument: columns})
-
-
-def _spread(rows):
-    """Interquartile range of each column, its standard deviation or one where that vanishes."""
-    low, high = np.quantile(rows, [0.25, 0.75], axis=0)
-    spread = np.where(high > low, high - low, rows.std(0))
-    return np.where(spread > 0, spread, 1.0)
 
 
 def _paired_tests(before, after, reference):
@@ -390,144 +383,3 @@ def _autograd(flow):
         return torch.stack(parts).numpy()
 
     return jacobians
-
-
-# --- quadrature ------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Cells:
-    """Boxes with the integral over each and an estimate of its error."""
-
-    low: np.ndarray
-    high: np.ndarray
-    value: np.ndarray
-    error: np.ndarray
-
-
-def _integrate(score: Score, rows: np.ndarray, accuracy: float, budget: int = 1_500_000):
-    """Integral of the density over one or two columns, and how far off it may be.
-
-    Adaptive cubature: boxes between quantiles of ``rows``, widening by powers of ten up to 1e12 spreads beyond them;
-    those with the greatest errors are halved in every direction until the errors add up to less than ``accuracy``. A
-    box's error is the difference of Gauss-Legendre rules with 5 and with 3 nodes a side.
-    """
-    d = rows.shape[1]
-    edges = [_edges(column, *((64, 2.0) if d == 1 else (12, 6.0))) for column in rows.T]
-    corners = np.meshgrid(*[np.arange(len(e) - 1) for e in edges], indexing="ij")
-    index = np.stack([c.ravel() for c in corners], 1)
-    low = np.stack([edges[j][index[:, j]] for j in range(d)], 1)
-    high = np.stack([edges[j][index[:, j] + 1] for j in range(d)], 1)
-    cells = _evaluate(score, low, high)
-    used, per_cell = len(low) * (5**d + 3**d), 5**d + 3**d
-    while cells.error.sum() > accuracy and used < budget:
-        # Halve the cells that hold most of the error, at least an eighth of what is left at once.
-        order = np.argsort(-cells.error)
-        n_worst = 1 + int(np.searchsorted(np.cumsum(cells.error[order]), 0.9 * cells.error.sum()))
-        n_worst = min(n_worst, max(1, (budget - used) // (2**d * per_cell) + 1))
-        worst, rest = order[:n_worst], order[n_worst:]
-        middle = 0.5 * (cells.low[worst] + cells.high[worst])
-        parts = []
-        for side in np.ndindex(*[2] * d):
-            side = np.array(side, dtype=bool)
-            low = np.where(side, middle, cells.low[worst])
-            parts.append(_evaluate(score, low, np.where(side, cells.high[worst], middle)))
-        kept = _Cells(cells.low[rest], cells.high[rest], cells.value[rest], cells.error[rest])
-        cells = _Cells(
-            *(np.concatenate([getattr(c, f) for c in (kept, *parts)]) for f in ("low", "high", "value", "error"))
-        )
-        used += n_worst * 2**d * per_cell
-    return float(cells.value.sum()), float(cells.error.sum())
-
-
-def _edges(column, n, ratio):
-    """Quantiles and far ends (1e12 spreads), with points between: no interval is much wider than the one beside it."""
-    low, high = column.min(), column.max()
-    spread = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-300)
-    edges = np.unique(np.quantile(column, np.linspace(0, 1, n)))
-    if len(edges) == 1:
-        edges = np.array([low, low + spread])
-    edges = np.concatenate([[low - 1e12 * spread], edges, [high + 1e12 * spread]])
-    while True:
-        width = np.diff(edges)
-        left, right = np.append(np.inf, width[:-1]), np.append(width[1:], np.inf)
-        wide = np.flatnonzero(width > 1.5 * ratio * np.minimum(left, right))
-        if not len(wide):
-            return edges
-        step = np.minimum(ratio * np.minimum(left, right), 0.5 * width)[wide]
-        edges = np.sort(np.append(edges, np.where((left < right)[wide], edges[wide] + step, edges[wide + 1] - step)))
-
-
-def _evaluate(score, low, high):
-    rules = []
-    for n_nodes in (5, 3):
-        nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
-        nodes, weights = (nodes + 1) / 2, weights / 2
-        d = low.shape[1]
-        grid = np.stack([g.ravel() for g in np.meshgrid(*[nodes] * d, indexing="ij")], 1)
-        weight = np.prod(np.stack([g.ravel() for g in np.meshgrid(*[weights] * d, indexing="ij")], 1), 1)
-        points = low[:, None] + (high - low)[:, None] * grid
-        density = np.exp(np.concatenate([score(part) for part in _chunks(points.reshape(-1, d))]))
-        volume = (high - low).prod(1)
-        rules.append((density.reshape(len(low), -1) @ weight) * volume)
-    return _Cells(low, high, rules[0], np.abs(rules[0] - rules[1]))
-
-
-def _chunks(rows, size=200_000):
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
-
-
-# --- importance sampling from both sides -----------------------------------------------------------------------------
-
-
-class _StudentMixture:
-    """A mixture of multivariate Student t distributions (5 degrees of freedom) around the clusters of some rows."""
-
-    df = 5
-
-    def __init__(self, rows, rng):
-        from sklearn.cluster import KMeans
-
-        self.rng = rng
-        self.shift, self.scale = np.median(rows, 0), _spread(rows)
-        rows = (rows - self.shift) / self.scale
-        n_clusters = int(np.clip(len(rows) // (50 * rows.shape[1]), 1, 12))
-        clipped = np.clip(rows, -10, 10)
-        labels = KMeans(n_clusters, n_init=1, random_state=rng.randint(2**31 - 1)).fit_predict(clipped)
-        self.weights, self.means, self.factors = [], [], []
-        for k in range(n_clusters):
-            part = clipped[labels == k]
-            if len(part) <= 2 * rows.shape[1]:
-                part = clipped
-            covariance = np.cov(part.T) + 1e-4 * np.eye(rows.shape[1])
-            self.weights.append(len(part))
-            self.means.append(part.mean(0))
-            self.factors.append(np.linalg.cholesky(covariance))
-        self.weights = np.array(self.weights) / np.sum(self.weights)
-
-    def sample(self, n):
-        d = len(self.shift)
-        component = self.rng.choice(len(self.weights), n, p=self.weights)
-        noise = self.rng.randn(n, d) / np.sqrt(self.rng.chisquare(self.df, (n, 1)) / self.df)
-        rows = np.array([self.means[k] + self.factors[k] @ e for k, e in zip(component, noise)])
-        return self.shift + self.scale * rows
-
-    def score(self, rows):
-        rows = (rows - self.shift) / self.scale
-        terms = [
-            stats.multivariate_t.logpdf(rows, mean, factor @ factor.T, self.df) + math.log(weight)
-            for weight, mean, factor in zip(self.weights, self.means, self.factors)
-        ]
-        return special.logsumexp(np.reshape(terms, (len(terms), -1)), axis=0) - np.log(self.scale).sum()
-
-
-def _bridge(log_ratio_p, log_ratio_q, steps=100):
-    """Bennett's estimate (1976, eq. 12) of the integral of p, from log(p/q) at equally many rows of p and of q."""
-    log_z = 0.0
-    for _ in range(steps):
-        over_q = special.expit(log_ratio_q - log_z).mean()
-        over_p = special.expit(log_z - log_ratio_p).mean()
-        if not (over_q > 0 and over_p > 0):
-            break
-        log_z += math.log(over_q / over_p)
-    return math.exp(np.clip(log_z, -700, 700))

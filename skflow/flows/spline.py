@@ -12,19 +12,26 @@ pass is one sweep over the logits instead of a graph of thirty nodes. Widths and
 an axis of two in front of the bins: half as many operations on small tensors. Masks are kept as numbers, which are
 summed and multiplied several times faster than booleans, and the softmax is never divided out: knots times the sum of
 the exponentials are compared with values times that sum.
+
+Small tensors in single precision, those of training, go through compiled loops (`skflow.flows.spline_kernels`) where
+numba is installed. In double precision both directions are computed here alone, so that they round alike.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from types import ModuleType
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .univariate import DifferentiatedUnivariate
 
+MAX_COMPILED = 16_384  # values; of more, torch's operations on many at once are as fast
 MIN_BIN = 1e-3  # least width and height of a bin, as a share of the interval
 MIN_SLOPE = 1e-3  # least slope at an inner knot
 UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))  # raw zero gives a slope of one
@@ -42,6 +49,12 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         self.n_params = 3 * n_bins - 1
 
     def evaluate(self, x, params, memory=None):
+        small = x.numel() <= MAX_COMPILED and x.device.type == "cpu"
+        if small and x.dtype == torch.float32 and (kernels := _kernels()):
+            return self._evaluate_compiled(x, params, kernels)
+        return self._evaluate(x, params)
+
+    def _evaluate(self, x, params):
         b = _Bin(x, params, self.n_bins, self.bound)
         (w, h), (x0, y0), (d0, d1) = b.size.unbind(-2), b.corner.unbind(-2), b.slopes.unbind(-2)
         s = h / w
@@ -53,6 +66,8 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         return z, log_slope, (x, t, num, den, slope, s, b)
 
     def pull_back(self, memory, grad_z, grad_log_slope):
+        if isinstance(memory, _Compiled):
+            return self._pull_back_compiled(memory, grad_z, grad_log_slope)
         x, t, num, den, slope, s, b = memory
         (w, h), (d0, d1), K = b.size.unbind(-2), b.slopes.unbind(-2), self.n_bins
         gz, gl = grad_z, grad_log_slope
@@ -90,6 +105,40 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         inside = torch.eq(b.inner, x, out=torch.empty_like(x))
         return torch.lerp(gz, g_x, inside), grad.movedim(-2, 0)
 
+    def _evaluate_compiled(self, x, params, kernels):
+        K, n = self.n_bins, x.shape[-1]
+        flat = params.detach().movedim(0, -2).reshape(-1, self.n_params, n)
+        logits = flat[:, : 2 * K].unflatten(1, (2, K))
+        exp = (logits - logits.amax(-2, keepdim=True)).exp_().numpy()
+        rows = x.detach().reshape(-1, n).numpy()
+        z, log_slope, bins = np.empty_like(rows), np.empty_like(rows), np.empty(rows.shape, np.int64)
+        saved = np.empty((kernels.SAVED, *rows.shape), rows.dtype)
+        raw = flat[:, 2 * K :].numpy()
+        bound, total, step = self._interval(rows.dtype)
+        slopes = rows.dtype.type(MIN_SLOPE), rows.dtype.type(UNIT_SLOPE)
+        kernels.forward(rows, exp, raw, bound, total, step, *slopes, z, log_slope, bins, saved)
+        z, log_slope = (torch.from_numpy(v).view(x.shape) for v in (z, log_slope))
+        return z, log_slope, _Compiled(kernels, rows, exp, bins, saved)
+
+    def _pull_back_compiled(self, memory, grad_z, grad_log_slope):
+        n = grad_z.shape[-1]
+        if grad_log_slope.dim() > 1:
+            grad_log_slope = grad_log_slope.expand(grad_z.shape)
+        grad_x = np.empty_like(memory.x)
+        grad = np.empty((len(grad_x), self.n_params, n), grad_x.dtype)
+        bound, total, _ = self._interval(grad_x.dtype)
+        memory.kernels.backward(
+            memory.x, memory.exp, bound, total, memory.bins, memory.saved,
+            grad_z.reshape(-1, n).numpy(), grad_log_slope.reshape(-1, n).numpy(), grad_x, grad,
+        )  # fmt: skip
+        grad = torch.from_numpy(grad).view(*grad_z.shape[:-1], self.n_params, n)
+        return torch.from_numpy(grad_x).view(grad_z.shape), grad.movedim(-2, 0)
+
+    def _interval(self, dtype):
+        """Its end, what softmax shares out of it, and the least size of a bin."""
+        step = 2 * self.bound * MIN_BIN
+        return (dtype.type(v) for v in (self.bound, 2 * self.bound - self.n_bins * step, step))
+
     def inverse(self, z, params):
         b = _Bin(z, params, self.n_bins, self.bound, by_height=True)
         (w, h), (x0, y0), (d0, d1) = b.size.unbind(-2), b.corner.unbind(-2), b.slopes.unbind(-2)
@@ -105,6 +154,26 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         _, den, slope = _curve(t, s, d0, d1)
         ratio = s / den
         return torch.addcmul(x0, t, w) + (z - b.inner), -(ratio * ratio * slope).log()
+
+
+@functools.lru_cache(maxsize=1)
+def _kernels():
+    """The compiled loops, or None where numba is missing or finds no folder to keep them in."""
+    try:
+        from . import spline_kernels
+    except (ImportError, RuntimeError):
+        return None
+    return spline_kernels
+
+
+class _Compiled(NamedTuple):
+    """What the compiled loops keep from `evaluate` for `pull_back`."""
+
+    kernels: ModuleType
+    x: np.ndarray
+    exp: np.ndarray
+    bins: np.ndarray
+    saved: np.ndarray
 
 
 @functools.lru_cache(maxsize=64)
