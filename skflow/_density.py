@@ -70,8 +70,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     early_stopping : bool, default=True
         Hold out rows, stop when their likelihood stops rising, and keep the state where it was highest.
     validation_fraction : float, default=0.1
-        Share of the rows held out. Of fewer than 400 rows two parts of a fifth are held out, one at a time; of fewer
-        than 1,000 the flow is in the end trained once more on all rows, for as many steps as were best.
+        Share of the rows held out, at most 50,000 rows. Of fewer than 400 rows two parts of a fifth are held out, one
+        at a time. With fewer than 500 rows a column (always under 1,000 rows, never beyond 10,000) the flow is in the
+        end trained once more on all rows, for as many steps as were best.
     n_iter_no_change : int or "auto", default="auto"
         Passes without a better validation score after which the fit stops.
     tol : float, default=0.0

@@ -14,6 +14,7 @@ from .flows.bijection import Bijection
 MIN_ROWS_TO_SPLIT = 10
 ROWS_TO_SPLIT_ONCE = 400  # a smaller table is split twice, so that chance has less of a say
 FOLD_FRACTION = 0.2
+MAX_HELD_OUT = 50_000  # rows; they are scored after every pass
 ROWS_AT_A_TIME = 2048
 MAX_ROWS_TO_INSPECT = 10_000  # enough to see a grid of up to 50,000 values
 
@@ -34,8 +35,8 @@ class Rows:
     X : ndarray of shape (n, d)
     weight : ndarray of shape (n,) or None
     validation_fraction : float
-        Share of the rows in a validation part; zero for none. Of a table of fewer than 400 rows two parts of a fifth
-        are held out, one at a time.
+        Share of the rows in a validation part, of 50,000 rows at most; zero for none. Of a table of fewer than 400 rows
+        two parts of a fifth are held out, one at a time.
     rng : RandomState
     """
 
@@ -54,6 +55,7 @@ class Rows:
         if validation_fraction and n >= MIN_ROWS_TO_SPLIT:
             n_folds = 2 if n < ROWS_TO_SPLIT_ONCE else 1
             size = max(1, round((FOLD_FRACTION if n_folds > 1 else validation_fraction) * n))
+            size = min(size, MAX_HELD_OUT)
             parts = [slice(i * size, (i + 1) * size) for i in range(n_folds)]
             self.folds = [Fold(np.delete(order, part), order[part]) for part in parts]
 

@@ -14,7 +14,7 @@ from .flows.registry import FLOWS, FlowSettings
 
 MAX_TRIAL_STEPS = 1000
 SMALL = 500  # training rows; a smaller network learns as much from them
-LONG, VERY_LONG = 20_000, 1_500_000  # training rows
+LONG, VERY_LONG = 20_000, 1_400_000  # training rows
 
 
 def resolve_flow(estimator, n: int, d: int) -> FlowSettings:
@@ -57,7 +57,7 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
         batch_size=int(batch_size),
         n_steps=int(max_iter) * n_batches,
         trial_steps=max(1, round(min(MAX_TRIAL_STEPS, (0.06 if n < SMALL else 0.15) * n_steps))),
-        max_trial_steps=math.inf if n <= LONG else 0.1 * n_steps,
+        max_trial_steps=math.inf if n <= LONG else 0.05 * n_steps,
         learning_rate=float(estimator.learning_rate_init),
         alpha=float(estimator.alpha),
         n_iter_no_change=int(patience),

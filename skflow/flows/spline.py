@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from .univariate import DifferentiatedUnivariate
 
-MAX_COMPILED = 16_384  # values; of more, torch's operations on many at once are as fast
+MAX_COMPILED = 10_000  # values; of more, torch's operations on many at once are as fast, on several threads
 MIN_BIN = 1e-3  # least width and height of a bin, as a share of the interval
 MIN_SLOPE = 1e-3  # least slope at an inner knot
 UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))  # raw zero gives a slope of one
