@@ -1,11 +1,11 @@
-"""A first look at a table with outliers in it, by two models too rigid to follow a small cluster of them."""
+"""A first look at a table with outliers in it, by two models too rigid to follow a small cluster of them.
+
+What they need of scikit-learn takes as long to import as all the rest of this package, and few fits ask for it.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
-from sklearn.covariance import LedoitWolf
-from sklearn.ensemble import IsolationForest
 
 MAX_STEPS = 10
 SHARE = 0.5  # of the rows that the Gaussian is fitted to
@@ -24,6 +24,9 @@ def screen(z: np.ndarray, seed: int) -> np.ndarray:
         Rows with columns of about unit spread.
     seed : int
     """
+    from scipy.stats import rankdata
+    from sklearn.ensemble import IsolationForest
+
     forest = IsolationForest(random_state=seed).fit(z[:MAX_ROWS])
     return rankdata(forest.score_samples(z)) + rankdata(-robust_distance(z.astype(float)))
 
@@ -38,6 +41,8 @@ def robust_distance(z: np.ndarray) -> np.ndarray:
     ----------
     z : ndarray of shape (n, d)
     """
+    from sklearn.covariance import LedoitWolf
+
     rows = z[:MAX_ROWS]
     kept = np.ones(len(rows), dtype=bool)
     for _ in range(MAX_STEPS):

@@ -14,6 +14,7 @@ from .flows.registry import FLOWS, FlowSettings
 
 MAX_TRIAL_STEPS = 1000
 SMALL = 500  # training rows; a smaller network learns as much from them
+MIN_COMPILED = 1000  # values in the training rows; fewer are learnt before the compiled loops are loaded
 LONG, VERY_LONG = 20_000, 1_400_000  # training rows
 
 
@@ -30,7 +31,8 @@ def resolve_flow(estimator, n: int, d: int) -> FlowSettings:
     bins = estimator.n_bins
     if bins == "auto":
         bins = 8 if n < 1000 else 16
-    return FlowSettings(int(depth), tuple(int(s) for s in np.atleast_1d(sizes)), int(bins), estimator.ordering)
+    hidden = tuple(int(s) for s in np.atleast_1d(sizes))
+    return FlowSettings(int(depth), hidden, int(bins), estimator.ordering, compiled=n * d >= MIN_COMPILED)
 
 
 def resolve_plan(estimator, n: int, d: int) -> Plan:

@@ -34,12 +34,15 @@ class FlowSettings:
         Bins of a spline, components of a mixture, units of a sigmoidal curve; a polynomial's degree follows from it.
     ordering : str
         Of the columns of autoregressive layers: one of `ORDERINGS`.
+    compiled : bool
+        Whether splines may go through compiled loops, which take half a second to load.
     """
 
     depth: int
     hidden_layer_sizes: Sequence[int]
     n_bins: int
     ordering: str = "auto"
+    compiled: bool = True
 
 
 Build = Callable[[int, int, FlowSettings], Bijection]
@@ -118,7 +121,7 @@ def _affine(s: FlowSettings) -> Univariate:
 
 
 def _spline(s: FlowSettings) -> Univariate:
-    return RationalQuadraticSpline(s.n_bins)
+    return RationalQuadraticSpline(s.n_bins, compiled=s.compiled)
 
 
 def _mixture(s: FlowSettings) -> Univariate:

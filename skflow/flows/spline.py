@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from .univariate import DifferentiatedUnivariate
 
-MAX_COMPILED = 10_000  # values; of more, torch's operations on many at once are as fast, on several threads
+MAX_COMPILED = 50_000  # values; of more, torch's operations on several threads are as fast
 MIN_BIN = 1e-3  # least width and height of a bin, as a share of the interval
 MIN_SLOPE = 1e-3  # least slope at an inner knot
 UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))  # raw zero gives a slope of one
@@ -40,18 +40,20 @@ UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))  # raw zero gives a slope of on
 class RationalQuadraticSpline(DifferentiatedUnivariate):
     """Rational-quadratic spline with ``n_bins`` bins on [-bound, bound] and the identity outside.
 
-    ``params`` holds ``n_bins`` width logits, ``n_bins`` height logits and ``n_bins - 1`` raw inner slopes.
+    ``params`` holds ``n_bins`` width logits, ``n_bins`` height logits and ``n_bins - 1`` raw inner slopes. ``compiled``
+    allows the compiled loops where they are installed.
     """
 
-    def __init__(self, n_bins: int = 8, bound: float = 5.0):
+    def __init__(self, n_bins: int = 8, bound: float = 5.0, compiled: bool = True):
         self.n_bins = n_bins
         self.bound = bound
+        self.compiled = compiled
         self.n_params = 3 * n_bins - 1
 
     def evaluate(self, x, params, memory=None):
         small = x.numel() <= MAX_COMPILED and x.device.type == "cpu"
-        if small and x.dtype == torch.float32 and (kernels := _kernels()):
-            return self._evaluate_compiled(x, params, kernels)
+        if self.compiled and small and x.dtype == torch.float32 and (kernels := _kernels()):
+            return self._evaluate_compiled(x, params, kernels, memory)
         return self._evaluate(x, params)
 
     def _evaluate(self, x, params):
@@ -105,39 +107,36 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         inside = torch.eq(b.inner, x, out=torch.empty_like(x))
         return torch.lerp(gz, g_x, inside), grad.movedim(-2, 0)
 
-    def _evaluate_compiled(self, x, params, kernels):
-        K, n = self.n_bins, x.shape[-1]
-        flat = params.detach().movedim(0, -2).reshape(-1, self.n_params, n)
-        logits = flat[:, : 2 * K].unflatten(1, (2, K))
-        exp = (logits - logits.amax(-2, keepdim=True)).exp_().numpy()
-        rows = x.detach().reshape(-1, n).numpy()
-        z, log_slope, bins = np.empty_like(rows), np.empty_like(rows), np.empty(rows.shape, np.int64)
-        saved = np.empty((kernels.SAVED, *rows.shape), rows.dtype)
-        raw = flat[:, 2 * K :].numpy()
-        bound, total, step = self._interval(rows.dtype)
-        slopes = rows.dtype.type(MIN_SLOPE), rows.dtype.type(UNIT_SLOPE)
-        kernels.forward(rows, exp, raw, bound, total, step, *slopes, z, log_slope, bins, saved)
-        z, log_slope = (torch.from_numpy(v).view(x.shape) for v in (z, log_slope))
-        return z, log_slope, _Compiled(kernels, rows, exp, bins, saved)
+    def _evaluate_compiled(self, x, params, kernels, memory=None):
+        n, interval = x.shape[-1], self._interval(x.dtype)
+        params = np.ascontiguousarray(params.detach().movedim(0, -2).reshape(-1, self.n_params, n).numpy())
+        rows = np.ascontiguousarray(x.detach().reshape(-1, n).numpy())
+        if memory is None or memory.x.shape != rows.shape:
+            memory = _Compiled.empty(kernels, rows, self.n_bins)
+        kernels.centre(params, memory.exp.numpy())
+        memory.exp.exp_()
+        kernels.locate(rows, memory.exp.numpy(), params, *interval, memory.kept, memory.raw.numpy())
+        slopes = F.softplus(memory.raw.add_(UNIT_SLOPE)).add_(MIN_SLOPE)
+        z, slope = torch.empty(2, *rows.shape, dtype=x.dtype)
+        kernels.curve(rows, slopes.numpy(), *interval, memory.kept, z.numpy(), slope.numpy())
+        return z.view(x.shape), slope.log_().view(x.shape), memory._replace(x=rows)
 
     def _pull_back_compiled(self, memory, grad_z, grad_log_slope):
-        n = grad_z.shape[-1]
+        n, (bound, total, _) = grad_z.shape[-1], self._interval(grad_z.dtype)
         if grad_log_slope.dim() > 1:
             grad_log_slope = grad_log_slope.expand(grad_z.shape)
-        grad_x = np.empty_like(memory.x)
-        grad = np.empty((len(grad_x), self.n_params, n), grad_x.dtype)
-        bound, total, _ = self._interval(grad_x.dtype)
+        grads = (np.ascontiguousarray(grad.reshape(-1, n).numpy()) for grad in (grad_z, grad_log_slope))
+        grad_x, rise = torch.empty(len(memory.x), n, dtype=grad_z.dtype), memory.raw.sigmoid().numpy()
         memory.kernels.backward(
-            memory.x, memory.exp, bound, total, memory.bins, memory.saved,
-            grad_z.reshape(-1, n).numpy(), grad_log_slope.reshape(-1, n).numpy(), grad_x, grad,
-        )  # fmt: skip
-        grad = torch.from_numpy(grad).view(*grad_z.shape[:-1], self.n_params, n)
-        return torch.from_numpy(grad_x).view(grad_z.shape), grad.movedim(-2, 0)
+            memory.x, memory.exp.numpy(), rise, bound, total, memory.kept, *grads, grad_x.numpy(), memory.grad.numpy()
+        )
+        grad = memory.grad.view(*grad_z.shape[:-1], self.n_params, n)
+        return grad_x.view(grad_z.shape), grad.movedim(-2, 0)
 
     def _interval(self, dtype):
         """Its end, what softmax shares out of it, and the least size of a bin."""
-        step = 2 * self.bound * MIN_BIN
-        return (dtype.type(v) for v in (self.bound, 2 * self.bound - self.n_bins * step, step))
+        number, step = torch.empty(0, dtype=dtype).numpy().dtype.type, 2 * self.bound * MIN_BIN
+        return number(self.bound), number(2 * self.bound - self.n_bins * step), number(step)
 
     def inverse(self, z, params):
         b = _Bin(z, params, self.n_bins, self.bound, by_height=True)
@@ -167,13 +166,22 @@ def _kernels():
 
 
 class _Compiled(NamedTuple):
-    """What the compiled loops keep from `evaluate` for `pull_back`."""
+    """What the compiled loops keep from `evaluate` for `pull_back`, and the memory of the parameters' gradients."""
 
     kernels: ModuleType
     x: np.ndarray
-    exp: np.ndarray
-    bins: np.ndarray
-    saved: np.ndarray
+    exp: Tensor
+    raw: Tensor
+    kept: np.ndarray
+    grad: Tensor
+
+    @classmethod
+    def empty(cls, kernels: ModuleType, x: np.ndarray, n_bins: int) -> _Compiled:
+        """Memory for as many values as ``x`` (R, n) has."""
+        (n_rows, n), like = x.shape, torch.from_numpy(x)
+        exp, raw = like.new_empty(n_rows, 2, n_bins, n), like.new_empty(n_rows, 2, n)
+        kept = np.empty((n_rows, kernels.KEPT, n), x.dtype)
+        return cls(kernels, x, exp, raw, kept, like.new_empty(n_rows, 3 * n_bins - 1, n))
 
 
 @functools.lru_cache(maxsize=64)
