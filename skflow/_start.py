@@ -69,6 +69,7 @@ def n_base_rows(name: str) -> int:
     return 0 if name == "normal" else MAX_BASE_ROWS
 
 
+@threadpool_limits.wrap(limits=1)
 def fit_bases(
     name: str,
     z: Sequence[Tensor],
@@ -117,6 +118,7 @@ def fit_bases(
     return [single, best]
 
 
+@threadpool_limits.wrap(limits=1)
 def refit_base(base: BaseDistribution, z: Tensor, rng: np.random.RandomState) -> BaseDistribution:
     """A base of the same kind and size as ``base``, fitted to other rows."""
     if isinstance(base, GaussianMixture):
@@ -144,7 +146,7 @@ def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState, *, dia
     from sklearn.mixture import GaussianMixture as EM
 
     rows = z.double().numpy()
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if n_components == 1:
             fitted = LedoitWolf().fit(rows)

@@ -78,8 +78,8 @@ def curve(x, slopes, bound, total, step, kept, z, squared):
 def backward(x, exp, rise, bound, total, kept, grad_z, grad_log_slope, grad_x, grad_params):
     """Gradients with respect to ``x`` (R, n) and the parameters (R, 3 K - 1, n).
 
-    ``rise`` (R, 2, n) is the derivative of the slopes at the ends of the bins; ``grad_log_slope`` is of shape (R, n), or
-    (1, n) where it is the same for all R.
+    ``rise`` (R, 2, n) is the derivative of the slopes at the ends of the bins; ``grad_log_slope`` is of shape (R, n),
+    or (1, n) where it is the same for all R.
     """
     n_bins, number, shared = exp.shape[2], x.dtype.type, len(grad_log_slope) == 1
     g_num, g_den, g_s, g_t, left, own, mean = np.empty((7, x.shape[1]), x.dtype)
