@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from skflow import FlowDensity
-from skflow.flows import RationalQuadraticSpline, spline
+from skflow._settings import resolve_flow
+from skflow.flows import RationalQuadraticSpline, build_flow, spline
 
 pytest.importorskip("numba")
 
@@ -51,6 +52,13 @@ def test_small_tensors_in_single_precision_are_compiled(n, dtype, compiled):
     curve, x = RationalQuadraticSpline(4), torch.zeros(2, n, dtype=dtype)
     memory = curve.evaluate(x, torch.zeros(curve.n_params, *x.shape, dtype=dtype))[2]
     assert isinstance(memory, spline._Compiled) == compiled
+
+
+@pytest.mark.parametrize(("shape", "compiled"), [((200, 3), False), ((200, 5), True)])
+def test_loops_are_not_loaded_for_a_tiny_table(shape, compiled):
+    curve = build_flow("nsf", shape[1], 0, resolve_flow(FlowDensity(), *shape)).links[0].univariate
+    x = torch.zeros(2, 10)
+    assert isinstance(curve.evaluate(x, torch.zeros(curve.n_params, *x.shape))[2], spline._Compiled) == compiled
 
 
 def test_numbers_that_are_not_finite_come_through():

@@ -66,6 +66,22 @@ def test_gradients_over_used_memory_are_those_of_autograd(name, base):
         torch.testing.assert_close(own, grad, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("weight", [None, torch.linspace(0.5, 1.5, 10, dtype=torch.float64)])
+def test_rows_that_fill_up_a_batch_count_for_nothing(weight):
+    """Compiled loops want whole vectors: a batch of three rows comes as 32, and its mean and gradient stay."""
+    flow, part, some = build("nsf"), Part(rows(10, 1), weight), torch.tensor([3, 1, 7])
+    x, share = part.batch(some)
+    assert len(x) == len(share) == 32 and x[:3].equal(part.x[some]) and not share[3:].any()
+    alone = torch.ones(3, dtype=torch.float64) if weight is None else weight[some]
+    torch.testing.assert_close(share[:3], alone / 3)
+    results = []
+    for batch, weights in ((x, share), (part.x[some], alone / 3)):
+        log_prob, memory = flow.evaluate(batch)
+        results.append((log_prob @ weights, *flow.pull_back(memory, weights)))
+    for filled, plain in zip(*results):
+        torch.testing.assert_close(filled, plain, rtol=1e-12, atol=1e-12)
+
+
 def test_a_second_derivative_does_not_write_over_the_first():
     flow = build("maf")
     log_prob = flow.log_prob(rows(40, 1))

@@ -1,6 +1,7 @@
 """Imports go one way, and what is optional is imported only where it is used."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -122,3 +123,10 @@ def test_extras_are_imported_where_they_are_used(name):
     at_hand = STANDARD | REQUIRED | ({"numba"} if name == COMPILED else set())
     extras = {target.partition(".")[0] for target in names} - at_hand
     assert not extras, f"{name} imports {extras} at its top"
+
+
+def test_importing_the_package_leaves_what_takes_long():
+    late = "{'numba', 'matplotlib', 'sklearn.ensemble', 'sklearn.mixture'}"
+    code = f"import sys, skflow; print({late} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
