@@ -154,6 +154,8 @@ def scaling(path: str, rounds: int) -> None:
                 panel.loglog(values, curve, "o-", label=name)
             panel.set_title(f"{job}, s")
             panel.set_xlabel(axis)
+            panel.set_xticks(values, [f"{value:,}" for value in values])
+            panel.minorticks_off()
     panels[0, 0].legend()
     figure.savefig(path)
 
