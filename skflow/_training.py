@@ -51,7 +51,10 @@ class Part:
     log_abs_det: float = 0.0
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of some numbers, and the weight of each in the mean over them; rows of weight zero fill it up."""
+        """Some rows (m, d), by their numbers (n,), and the weight of each in their mean (m,).
+
+        m is n or the next multiple of `LANES`: more rows, of weight zero, fill it up.
+        """
         n = len(rows)
         x = self.x[F.pad(rows, (0, -n % LANES), value=int(rows[0]))]
         share = x.new_zeros(len(x))

@@ -107,6 +107,6 @@ def test_watched_estimator_can_be_cloned_and_pickled(table):
 
 
 def test_progress_bar_of_scikit_learn(table, capsys):
-    pytest.importorskip("rich")
+    pytest.importorskip("rich", reason="scikit-learn draws its progress bar with rich")
     fit_quietly(quick().set_callbacks(callback.ProgressBar()), table)
     assert "FlowDensity" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from skflow import FlowDensity
 from skflow._settings import resolve_flow
 from skflow.flows import RationalQuadraticSpline, build_flow, spline
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", reason="the loops are compiled by numba")
 
 
 def evaluate(compiled, dtype, shape, n_bins, shared=True):
