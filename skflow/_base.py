@@ -32,14 +32,17 @@ from ._validation import (
 )
 from ._warnings import warn_user
 from .flows.bijection import Bijection
+from .flows.evaluation import Evaluation
 from .flows.flow import Flow
 from .flows.registry import FLOWS, ORDERINGS, check_ordering
+from .flows.tiles import TILE
 
 AUTO = StrOptions({"auto"})
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-CHUNK_NUMBERS = 4_000_000  # numbers in the widest temporary of one scoring chunk
+CHUNK_NUMBERS = 1_000_000  # about as many in the widest temporary of one scoring chunk
+MAX_CHUNK_TILES = 32
 
 
 class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
@@ -218,13 +221,13 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
         device = resolve_device(self.device)
         flow = self._flow_for(torch.float32 if rows.dtype == np.float32 else torch.float64, device)
         width = flow.width()
-        size = int(np.clip(CHUNK_NUMBERS // width, 256, 8192))
+        most = TILE * int(np.clip(round(CHUNK_NUMBERS / width / TILE), 1, MAX_CHUNK_TILES))
+        chunks = np.array_split(rows, -(-len(rows) // most))
         parts = []
-        with torch.inference_mode(), threads_for(min(size, len(rows)) * width * 64):
+        with torch.inference_mode(), threads_for(len(chunks[0]) * width * 64):
             pace = Pace()
-            for start in range(0, len(rows), size):
-                chunk = torch.tensor(rows[start : start + size], device=device)
-                parts.append(pace.call(function, flow, chunk.t().contiguous().t()).cpu().numpy())
+            for chunk in chunks:
+                parts.append(pace.call(function, flow, torch.tensor(chunk, device=device)).cpu().numpy())
         return np.concatenate(parts)
 
     def _table(self, X) -> np.ndarray:
@@ -232,7 +235,14 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
         return check_table(self, X, reset=False)
 
     def _log_density(self, X) -> np.ndarray:
-        return self._by_chunks(self._table(X), Flow.log_prob)
+        evaluation = None
+
+        def score(flow: Flow, x: Tensor) -> Tensor:
+            nonlocal evaluation
+            evaluation = evaluation or Evaluation(flow, x)
+            return evaluation(x)
+
+        return self._by_chunks(self._table(X), score)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -67,7 +67,7 @@ class Fit:
 def build_layers(flow: str | Callable, n_features: int, n_context: int, settings: FlowSettings, seed: int) -> Bijection:
     """Build the trainable part of a flow with weights from ``seed``; torch's own generator is left as it was."""
     with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if isinstance(flow, str):
             return build_flow(flow, n_features, n_context, settings).float()
         layers = flow(n_features, n_context)
@@ -187,8 +187,9 @@ class Fitting:
         mixtures = self.estimator.base == "mixture" or len(typical[0]) <= MAX_ROWS_FOR_MIXTURES
         judges = [fold.held_out[: None if mixtures else 0] for fold in folds]
         candidates: list[Candidate] = []
+        training = [table.x[rows] for rows in typical]
         for bent in (True, False):
-            preprocessing = [fit_preprocessing(table.x[rows], *self.bounds, bent=bent) for rows in typical]
+            preprocessing = [fit_preprocessing(rows, *self.bounds, bent=bent) for rows in training]
             if bent and not any(map(is_bent, preprocessing)):
                 continue
             starts = [self._start(fold, first) for fold, first in zip(folds, preprocessing)]

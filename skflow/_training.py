@@ -8,18 +8,16 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ._optimizer import Adam, ParameterVector
 from ._threads import Pace
+from .flows.evaluation import Evaluation
 from .flows.flow import Flow
-from .flows.networks import MaskedLinear
 
 MAX_GRAD_NORM = 5.0
 MAX_ROLLBACKS = 8
 WARMUP_STEPS = 50
 ROWS_TO_SCORE = 2048  # at a time
-LANES = 32  # batches are filled up to a multiple: compiled loops take as many numbers at once
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,9 @@ class Part:
     log_abs_det: float = 0.0
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Some rows (m, d), by their numbers (n,), and the weight of each in their mean (m,).
-
-        m is n or the next multiple of `LANES`: more rows, of weight zero, fill it up.
-        """
-        n = len(rows)
-        x = self.x[F.pad(rows, (0, -n % LANES), value=int(rows[0]))]
-        share = x.new_zeros(len(x))
-        share[:n] = 1 / n if self.weight is None else self.weight[rows] / n
-        return x.t().contiguous().t(), share
+        """Some rows (n, d), by their numbers (n,), and the weight of each in their mean (n,)."""
+        x, n = self.x[rows], len(rows)
+        return x, x.new_full((n,), 1 / n) if self.weight is None else self.weight[rows] / n
 
 
 @dataclass
@@ -117,9 +109,6 @@ class Trainer:
         generator: torch.Generator,
         optimizer_state: tuple | None = None,
     ):
-        for module in flow.modules():
-            if isinstance(module, MaskedLinear):
-                module.clear_idle()
         self.flow = flow
         self.train = train
         self.validation = validation
@@ -137,7 +126,7 @@ class Trainer:
         self.held_out = [
             (len(rows) / len(validation.x), *validation.batch(rows.to(validation.x.device))) for rows in held_out
         ]
-        self.memory: dict[int, tuple] = {}  # of the flow's evaluations, by the number of rows
+        self.evaluations: dict[tuple[int, bool], Evaluation] = {}
 
     def one_pass(self, n_steps: float, pace: Pace) -> float:
         """Go through the rows once, or until ``n_steps`` steps have been made in all; the mean loss in data units."""
@@ -159,7 +148,10 @@ class Trainer:
         current = self.params.value.clone()
         self.params.value.copy_(self.average)
         pace = Pace()
-        means = [part * float(pace.call(self._log_prob, x).mul(share).sum()) for part, x, share in self.held_out]
+        means = [
+            part * float(pace.call(self._evaluation(x, keeps=False), x).mul(share).sum())
+            for part, x, share in self.held_out
+        ]
         self.params.value.copy_(current)
         return sum(means) + self.validation.log_abs_det
 
@@ -169,7 +161,7 @@ class Trainer:
 
     def finish(self) -> None:
         """Put the best parameters into the flow and give each storage of its own."""
-        self.memory.clear()
+        self.evaluations.clear()
         self.params.value.copy_(self.best)
         self.params.release()
 
@@ -195,17 +187,17 @@ class Trainer:
             loss = -(self.flow.log_prob(x, generator=self.generator) * share).sum()
             self.params.differentiate(loss)
             return float(loss.detach())
-        log_prob = self._log_prob(x)
-        self.params.take(self.flow.pull_back(self.memory[len(x)], -share))
+        evaluation = self._evaluation(x, keeps=True)
+        log_prob = evaluation(x)
+        self.params.take(evaluation.gradients(-share))
         return -float(log_prob @ share)
 
-    @torch.no_grad()
-    def _log_prob(self, x):
-        """Log-densities without a graph, over the memory of the last evaluation of as many rows."""
-        if not self.flow.differentiated:
-            return self.flow.log_prob(x)
-        log_prob, self.memory[len(x)] = self.flow.evaluate(x, self.memory.get(len(x)))
-        return log_prob
+    def _evaluation(self, x, keeps):
+        """For as many rows as ``x`` has: the last such one, or a new one."""
+        key = len(x), keeps
+        if key not in self.evaluations:
+            self.evaluations[key] = Evaluation(self.flow, x, keeps)
+        return self.evaluations[key]
 
     def _schedule(self):
         """Linear warm-up, then a half cosine down to a hundredth."""

@@ -7,33 +7,63 @@ import torch
 from skflow import FlowDensity
 from skflow._settings import resolve_flow
 from skflow.flows import RationalQuadraticSpline, build_flow, spline
+from skflow.flows.tape import Tape
 
 pytest.importorskip("numba", reason="the loops are compiled by numba")
 
 
-def evaluate(compiled, dtype, shape, n_bins, shared=True):
+def evaluate(compiled, dtype, shape, n_bins):
     """Curve, log-slope and both gradients at the same random numbers, some of them outside the interval."""
     curve, generator = RationalQuadraticSpline(n_bins), torch.Generator().manual_seed(0)
 
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    x, params = 3 * draw(*shape), draw(*shape[:-1], curve.n_params, shape[-1]).movedim(-2, 0)
-    grad_z, grad_log_slope = draw(*shape), draw(*(shape[-1:] if shared else shape))
+    n_rows, n = shape
+    x, params = 3 * draw(*shape), draw(n_rows, curve.n_params, n).transpose(0, 1)
+    grad_z, grad_log_slope, grad_params = draw(*shape), draw(*shape), torch.empty_like(params)
+    tape, back = Tape(x, keeps=True), Tape(x)
     if compiled:
-        z, log_slope, memory = curve._evaluate_compiled(x, params, spline._kernels())
+        z, log_slope, record_back = spline.record_compiled(tape, x, params, n_bins, curve.bound, spline._kernels())
     else:
-        z, log_slope, memory = curve._evaluate(x, params)
-    return z, log_slope, *curve.pull_back(memory, grad_z, grad_log_slope)
+        curve.compiled = False
+        z, log_slope, record_back = curve.record(tape, x, params)
+    grad_x = record_back(back, grad_z, grad_log_slope, grad_params)
+    for _ in range(2):  # the second time over used memory
+        tape.run(), back.run()
+    return z, log_slope, grad_x, grad_params
 
 
 @pytest.mark.parametrize("n_bins", [1, 2, 8, 16])
-@pytest.mark.parametrize(("shape", "shared"), [((100,), True), ((6, 256), True), ((3, 50), False), ((2, 3, 40), False)])
-def test_compiled_and_torch_agree(shape, shared, n_bins):
-    ours, theirs = (evaluate(c, torch.float64, shape, n_bins, shared) for c in (True, False))
+@pytest.mark.parametrize("shape", [(1, 100), (6, 256), (3, 50)])
+def test_compiled_and_torch_agree(shape, n_bins):
+    ours, theirs = (evaluate(c, torch.float64, shape, n_bins) for c in (True, False))
     for a, b in zip(ours, theirs):
         assert a.shape == b.shape
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_bins", [1, 2, 8, 16])
+def test_compiled_and_torch_invert_alike(n_bins):
+    curve, generator = RationalQuadraticSpline(n_bins), torch.Generator().manual_seed(0)
+    z = 3 * torch.randn(6, 100, generator=generator, dtype=torch.float64)
+    params = torch.randn(6, curve.n_params, 100, generator=generator, dtype=torch.float64)
+    tape, kernels = Tape(z), spline._kernels()
+    x, log_slope, *_ = spline.record_values(tape, z, params, n_bins, curve.bound, kernels, inverse=True)
+    tape.run()
+    expected, expected_log_slope = curve.inverse(z, params.transpose(0, 1))
+    torch.testing.assert_close(x, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(-log_slope, expected_log_slope, rtol=1e-9, atol=1e-9)
+
+
+def test_single_precision_comes_back():
+    curve, generator = RationalQuadraticSpline(8), torch.Generator().manual_seed(0)
+    x, params = 3 * torch.randn(4, 3, 100, generator=generator), torch.randn(23, 4, 3, 100, generator=generator)
+    with torch.no_grad():
+        z, log_slope = curve.forward(x, params)
+        back, inverse_log_slope = curve.inverse(z, params)
+    torch.testing.assert_close(back, x, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(inverse_log_slope, -log_slope, rtol=1e-2, atol=1e-2)
 
 
 def test_single_precision_is_no_worse_than_that_of_torch():
@@ -44,21 +74,30 @@ def test_single_precision_is_no_worse_than_that_of_torch():
         assert (a - truth).abs().quantile(0.9) < 2 * (b - truth).abs().quantile(0.9)
 
 
+@pytest.fixture
+def recorded(monkeypatch):
+    """Counts what goes to the compiled loops."""
+    calls, original = [], spline.record_compiled
+    monkeypatch.setattr(spline, "record_compiled", lambda *args: calls.append(args) or original(*args))
+    return calls
+
+
 @pytest.mark.parametrize(
     ("n", "dtype", "compiled"),
     [(10, torch.float32, True), (10, torch.float64, False), (spline.MAX_COMPILED, torch.float32, False)],
 )
-def test_small_tensors_in_single_precision_are_compiled(n, dtype, compiled):
+def test_small_tensors_in_single_precision_are_compiled(recorded, n, dtype, compiled):
     curve, x = RationalQuadraticSpline(4), torch.zeros(2, n, dtype=dtype)
-    memory = curve.evaluate(x, torch.zeros(curve.n_params, *x.shape, dtype=dtype))[2]
-    assert isinstance(memory, spline._Compiled) == compiled
+    curve.forward(x, torch.zeros(curve.n_params, *x.shape, dtype=dtype))
+    assert len(recorded) == compiled
 
 
 @pytest.mark.parametrize(("shape", "compiled"), [((200, 3), False), ((200, 5), True)])
-def test_loops_are_not_loaded_for_a_tiny_table(shape, compiled):
+def test_loops_are_not_loaded_for_a_tiny_table(recorded, shape, compiled):
     curve = build_flow("nsf", shape[1], 0, resolve_flow(FlowDensity(), *shape)).links[0].univariate
     x = torch.zeros(2, 10)
-    assert isinstance(curve.evaluate(x, torch.zeros(curve.n_params, *x.shape))[2], spline._Compiled) == compiled
+    curve.forward(x, torch.zeros(curve.n_params, *x.shape))
+    assert len(recorded) == compiled
 
 
 def test_numbers_that_are_not_finite_come_through():

@@ -11,8 +11,17 @@ from skflow._rows import Rows
 from skflow._start import fit_mixture
 from skflow._threads import Pace
 from skflow._training import Part, Plan, Trainer
-from skflow.flows import Flow, FlowSettings, StandardNormal, build_flow
-from skflow.flows.networks import MaskedLinear
+from skflow.flows import (
+    Flow,
+    FlowSettings,
+    MaskedAutoregressive,
+    RationalQuadraticSpline,
+    StandardNormal,
+    build_flow,
+)
+from skflow.flows.evaluation import Evaluation
+from skflow.flows.networks import MaskedLinear, MaskedNetwork
+from skflow.flows.tape import Tape
 
 D = 5
 FLOW_NAMES = ("nsf", "nsf-coupling", "maf", "realnvp")
@@ -31,16 +40,13 @@ BASES = {
 
 
 def build(name, base="normal", std=0.3):
-    """A flow with weights off the identity, those that its masks hide at zero."""
+    """A flow with weights off the identity, those that its masks hide among them."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         flow = Flow(build_flow(name, D, 0, FlowSettings(3, (16, 16), 4)).double(), BASES[base]())
         with torch.no_grad():
             for p in flow.bijection.parameters():
                 p.add_(std * torch.randn_like(p))
-    for module in flow.modules():
-        if isinstance(module, MaskedLinear):
-            module.clear_idle()
     return flow
 
 
@@ -52,11 +58,11 @@ def rows(n, seed):
 @pytest.mark.parametrize("name", FLOW_NAMES)
 def test_gradients_over_used_memory_are_those_of_autograd(name, base):
     flow = build(name, base)
-    _, memory = flow.evaluate(rows(40, 1))
-    flow.pull_back(memory, torch.ones(40, dtype=torch.float64))
     x, weight = rows(40, 2), torch.linspace(-1, 1, 40, dtype=torch.float64)
-    log_prob, memory = flow.evaluate(x, memory)
-    grads = flow.pull_back(memory, weight)
+    evaluation = Evaluation(flow, x, keeps=True)
+    evaluation(rows(40, 1))
+    evaluation.gradients(torch.ones(40, dtype=torch.float64))
+    log_prob, grads = evaluation(x), evaluation.gradients(weight)
     wanted = flow.log_prob(x)
     trained = [p for p in flow.parameters() if p.requires_grad]
     expected = torch.autograd.grad(wanted @ weight, trained)
@@ -66,20 +72,103 @@ def test_gradients_over_used_memory_are_those_of_autograd(name, base):
         torch.testing.assert_close(own, grad, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("weight", [None, torch.linspace(0.5, 1.5, 10, dtype=torch.float64)])
-def test_rows_that_fill_up_a_batch_count_for_nothing(weight):
-    """Compiled loops want whole vectors: a batch of three rows comes as 32, and its mean and gradient stay."""
-    flow, part, some = build("nsf"), Part(rows(10, 1), weight), torch.tensor([3, 1, 7])
-    x, share = part.batch(some)
-    assert len(x) == len(share) == 32 and x[:3].equal(part.x[some]) and not share[3:].any()
-    alone = torch.ones(3, dtype=torch.float64) if weight is None else weight[some]
-    torch.testing.assert_close(share[:3], alone / 3, rtol=1e-15, atol=0)
-    results = []
-    for batch, weights in ((x, share), (part.x[some], alone / 3)):
-        log_prob, memory = flow.evaluate(batch)
-        results.append((log_prob @ weights, *flow.pull_back(memory, weights)))
-    for filled, plain in zip(*results):
-        torch.testing.assert_close(filled, plain, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("name", FLOW_NAMES)
+@pytest.mark.parametrize("n", [3, 256, 300, 700])
+def test_tiles_change_nothing(name, n):
+    """Of one row to a tile that is filled up, or of several tiles with the units of wide layers in bands."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        flow = Flow(build_flow(name, D, 0, FlowSettings(2, (130, 150), 16)).double(), _mixture(False))
+        with torch.no_grad():
+            for p in flow.bijection.parameters():
+                p.add_(0.1 * torch.randn_like(p))
+    x, weight = rows(n, 1), torch.linspace(-1, 1, n, dtype=torch.float64)
+    whole, some = Evaluation(flow, x, keeps=True), [Evaluation(flow, part, keeps=True) for part in x.split(100)]
+    log_prob, grads = whole(x), whole.gradients(weight)
+    parts = torch.cat([evaluation(part) for evaluation, part in zip(some, x.split(100))])
+    torch.testing.assert_close(log_prob, parts, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(log_prob, Evaluation(flow, x)(x), rtol=0, atol=0)
+    parts = zip(*(evaluation.gradients(part) for evaluation, part in zip(some, weight.split(100))))
+    for grad, terms in zip(grads, parts):
+        torch.testing.assert_close(grad, sum(terms), rtol=1e-9, atol=1e-9)
+
+
+def test_an_evaluation_takes_fewer_rows_than_it_was_recorded_for():
+    flow, x = build("nsf"), rows(300, 1)
+    evaluation, smaller = Evaluation(flow, x, keeps=True), Evaluation(flow, x[:40], keeps=True)
+    evaluation(x)
+    evaluation.gradients(torch.ones(300, dtype=torch.float64))
+    weight = torch.linspace(-1, 1, 40, dtype=torch.float64)
+    torch.testing.assert_close(evaluation(x[:40]), smaller(x[:40]), rtol=1e-12, atol=1e-12)
+    for some, same in zip(evaluation.gradients(weight), smaller.gradients(weight)):
+        torch.testing.assert_close(some, same, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [*FLOW_NAMES, "glow", "maf-mog", "gaussianization"])
+def test_evaluations_over_shared_memory_are_the_density(name):
+    """Links of a chain write over what the link before the last one left, whoever that was."""
+    flow, x = build(name), rows(300, 1)
+    evaluation = Evaluation(flow, x)
+    evaluation(rows(300, 2))
+    links = flow.bijection.links
+    z, log_abs_det = x, torch.zeros(300, dtype=torch.float64)
+    with torch.no_grad():
+        for link in links:
+            z, term = link(z)
+            log_abs_det = log_abs_det + term
+        torch.testing.assert_close(evaluation(x), flow.base.log_prob(z) + log_abs_det, rtol=1e-12, atol=1e-12)
+
+
+def test_memory_is_taken_over_by_the_link_after_the_next():
+    tape, keeper = Tape(torch.empty(0)), Tape(torch.empty(0), keeps=True)
+    for one in (tape, keeper):
+        first = one.keep(2, 3)
+        one.next_link()
+        second = one.keep(2, 3)
+        one.next_link()
+        third, larger = one.keep(2, 3), one.keep(4)
+        assert len({v.data_ptr() for v in (first, second, third, larger)}) == (3 if one is tape else 4)
+    assert third.shape == (2, 3) and larger.shape == (4,)
+
+
+@pytest.mark.parametrize("n_context", [0, 2])
+def test_sampling_feature_by_feature_is_the_same_with_and_without_a_graph(n_context):
+    layer = MaskedAutoregressive(6, n_context, RationalQuadraticSpline(4), (20, 30)).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=generator))
+    z = torch.randn(300, 6, dtype=torch.float64, generator=generator)
+    context = torch.randn(300, n_context, dtype=torch.float64, generator=generator) if n_context else None
+    with_graph = layer.inverse(z, context)
+    with torch.no_grad():
+        for some, same in zip(layer.inverse(z, context), with_graph):
+            torch.testing.assert_close(some, same.detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("t", [1, 3])
+@pytest.mark.parametrize("n_context", [0, 2])
+def test_masked_network_is_plain_arithmetic(t, n_context):
+    """The bands, the order of the rows and the gradients, beside masked products of whole matrices."""
+    network = MaskedNetwork(7, n_context, 20, (140, 70)).double()
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    h = torch.randn(t, n_context + 7, 5, dtype=torch.float64, requires_grad=True)
+    plain = h
+    for i, layer in enumerate(network.layers()):
+        used = layer.affine * layer.mask
+        plain = used[:, 1:] @ (plain.relu() if i else plain) + used[:, :1]
+    order = network.row_order(t, h.device).order
+    assert (order is None) == (t == 1) and len(network.output.bands) > 1
+    plain = plain.view(t * 7, 20, 5).transpose(0, 1)
+    plain = plain if order is None else plain.index_select(1, order)
+    params = network(h)
+    torch.testing.assert_close(params, plain, rtol=1e-12, atol=1e-12)
+    weight = torch.randn(params.shape, dtype=torch.float64)
+    variables = [h, *network.parameters()]
+    for own, other in zip(*(torch.autograd.grad((v * weight).sum(), variables) for v in (params, plain))):
+        torch.testing.assert_close(own, other, rtol=1e-9, atol=1e-9)
 
 
 def test_a_second_derivative_does_not_write_over_the_first():
@@ -93,18 +182,19 @@ def test_a_second_derivative_does_not_write_over_the_first():
         torch.testing.assert_close(grad, copy)
 
 
-def test_training_keeps_hidden_weights_at_zero():
-    flow = build("maf").float()
-    with torch.no_grad():
-        for p in flow.parameters():
-            p.add_(0.1)
-    plan = Plan(2, 32, None, 1, 1e-2, 1e-2, 10, 0.0)
-    trainer = Trainer(flow, Part(rows(320, 3).float()), None, plan, torch.Generator().manual_seed(0))
-    trainer.one_pass(math.inf, Pace())
-    trainer.one_pass(math.inf, Pace())
-    masked = [m for m in flow.modules() if isinstance(m, MaskedLinear)]
+def test_hidden_weights_have_no_say_and_no_gradient():
+    flow, x = build("maf"), rows(40, 3)
+    evaluation = Evaluation(flow, x, keeps=True)
+    log_prob = evaluation(x)
+    names = [name for name, _ in flow.named_parameters()]
+    grads = dict(zip(names, evaluation.gradients(torch.ones_like(log_prob))))
+    masked = {name: m for name, m in flow.named_modules() if isinstance(m, MaskedLinear)}
     assert masked
-    assert all(bool((m.affine[m.mask == 0] == 0).all()) for m in masked)
+    for name, m in masked.items():
+        assert bool((grads[f"{name}.affine"][m.mask == 0] == 0).all())
+        with torch.no_grad():
+            m.affine[m.mask == 0] += 1
+    assert evaluation(x).equal(log_prob)
 
 
 def test_diagonal_mixture_stays_diagonal_in_training():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from .mixture_cdf import mixture_cdf, mixture_quantile
+from .tape import Tape
+from .tiles import from_tiles, to_tiles
 
+RecordBack = Callable[[Tape, Tensor], tuple[Tensor, list[Tensor | None]]]
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -27,26 +31,55 @@ class BaseDistribution(nn.Module):
         """Draw ``n`` rows; shape (n, d)."""
         raise NotImplementedError
 
-    def evaluate(self, z: Tensor) -> tuple[Tensor, object]:
-        """`log_prob`, and the memory that `pull_back` reads."""
+    def record(self, tape: Tape, z: Tensor) -> tuple[Tensor, RecordBack]:
+        """Record `log_prob` on tiles (t, d, m), without a graph.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (t, m)
+        record_back : callable
+            ``record_back(tape, grad_log_prob)`` records the derivative, and returns the memory of the gradients with
+            respect to ``z`` and to the parameters, in the order of ``parameters()``; None for one that is not trained.
+        """
+        out, kept, params = tape.keep(len(z), z.shape[2]), [], list(self.parameters())
+
+        def evaluate():
+            log_prob, kept[:] = self._evaluate(z) if tape.keeps else (self._log_prob(z), ())
+            out.copy_(log_prob)
+
+        def record_back(tape, grad_log_prob):
+            grad_z = tape.scratch(*z.shape)
+            grads = [torch.empty_like(p, requires_grad=False) if p.requires_grad else None for p in params]
+
+            def pull_back():
+                for into, grad in zip([grad_z, *grads], self._pull_back(kept, grad_log_prob)):
+                    if into is not None:
+                        into.copy_(grad)
+
+            tape.add(pull_back)
+            return grad_z, grads
+
+        tape.add(evaluate)
+        return out, record_back
+
+    def _log_prob(self, z):
+        """`log_prob` on tiles (t, d, m), shape (t, m)."""
+        return to_tiles(self.log_prob(from_tiles(z, len(z) * z.shape[2])))
+
+    def _evaluate(self, z):
+        """`_log_prob` and what `_pull_back` needs."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            log_prob = self.log_prob(z)
+            log_prob = self._log_prob(z)
         return log_prob.detach(), (z, log_prob)
 
-    def pull_back(self, memory: object, grad_log_prob: Tensor) -> tuple[Tensor, list[Tensor | None]]:
-        """Gradients of ``z`` and of the parameters, in the order of ``parameters()``, from that of the log-density.
-
-        A parameter that is not trained has none.
-        """
-        z, log_prob = memory
-        params = list(self.parameters())
-        trained = [i for i, p in enumerate(params) if p.requires_grad]
-        grad_z, *some = torch.autograd.grad(log_prob, [z, *(params[i] for i in trained)], grad_log_prob)
-        grads: list[Tensor | None] = [None] * len(params)
-        for i, grad in zip(trained, some):
-            grads[i] = grad
-        return grad_z, grads
+    def _pull_back(self, kept, grad_log_prob):
+        """Gradients of ``z`` and of the parameters; anything for one that is not trained."""
+        z, log_prob = kept
+        variables = [z, *self.parameters()]
+        wanted = [v for v in variables if v.requires_grad]
+        grads = iter(torch.autograd.grad(log_prob, wanted, grad_log_prob))
+        return [next(grads) if v.requires_grad else None for v in variables]
 
     def to_normal(self, z: Tensor) -> Tensor:
         """The Rosenblatt transform: rows of this distribution become rows of independent standard normals."""
@@ -67,11 +100,20 @@ class StandardNormal(BaseDistribution):
     def log_prob(self, z):
         return -0.5 * (z * z).sum(1) - 0.5 * z.shape[1] * LOG_2PI
 
-    def evaluate(self, z):
-        return self.log_prob(z), z
+    def record(self, tape, z):
+        square, log_prob = tape.scratch(*z.shape), tape.keep(len(z), z.shape[2])
+        tape.add(torch.mul, z, z, out=square)
+        tape.add(torch.sum, square, 1, out=log_prob)
+        tape.add(log_prob.add_, z.shape[1] * LOG_2PI)
+        tape.add(log_prob.mul_, -0.5)
 
-    def pull_back(self, memory, grad_log_prob):
-        return memory * -grad_log_prob[:, None], []
+        def record_back(tape, grad_log_prob):
+            grad_z, down = tape.scratch(*z.shape), tape.scratch(*grad_log_prob.shape)
+            tape.add(torch.neg, grad_log_prob, out=down)
+            tape.add(torch.mul, z, down[:, None], out=grad_z)
+            return grad_z, []
+
+        return log_prob, record_back
 
     def sample(self, n, generator=None):
         return torch.randn(n, len(self.mean), generator=generator, dtype=self.mean.dtype, device=self.mean.device)
@@ -115,37 +157,38 @@ class GaussianMixture(BaseDistribution):
         return torch.tril(self.lower, -1) + torch.diag_embed(self.log_diagonal.exp())
 
     def _whiten(self, z):
-        """``P_k (z - m_k)`` of shape (K, d, n), the log-densities of the components (K, n) and all ``P_k``."""
+        """``P_k (z - m_k)`` of shape (t, K, d, m), the log-densities of the components (t, K, m) and all ``P_k``."""
         factors = self._factors()
-        k, d = self.means.shape
+        (k, d), (t, _, m) = self.means.shape, z.shape
         offset = (factors @ self.means[:, :, None]).reshape(k * d, 1)
-        white = torch.addmm(offset, factors.reshape(k * d, d), z.t(), beta=-1).view(k, d, -1)
+        white = torch.baddbmm(offset, factors.reshape(k * d, d).expand(t, -1, -1), z, beta=-1).view(t, k, d, m)
         log_scale = self.log_diagonal.sum(1) + torch.log_softmax(self.logits, 0) - 0.5 * d * LOG_2PI
-        return white, log_scale[:, None] - 0.5 * (white * white).sum(1), factors
+        return white, log_scale[:, None] - 0.5 * (white * white).sum(2), factors
 
     def log_prob(self, z):
-        return torch.logsumexp(self._whiten(z)[1], 0)
+        return self._log_prob(z.t()[None])[0]
 
-    @torch.no_grad()
-    def evaluate(self, z):
+    def _log_prob(self, z):
+        return torch.logsumexp(self._whiten(z)[1], 1)
+
+    def _evaluate(self, z):
         white, terms, factors = self._whiten(z)
-        log_prob = torch.logsumexp(terms, 0)
-        return log_prob, (z, white, terms.sub_(log_prob).exp_(), factors)
+        log_prob = torch.logsumexp(terms, 1)
+        return log_prob, (z, white, terms.sub_(log_prob[:, None]).exp_(), factors)
 
-    @torch.no_grad()
-    def pull_back(self, memory, grad_log_prob):
+    def _pull_back(self, kept, grad_log_prob):
         """With posterior weights r of the components, the gradient of ``w_k = P_k (z - m_k)`` is ``-r_k w_k``."""
-        z, white, share, factors = memory
-        k, d = self.means.shape
-        share = share * grad_log_prob
-        grad_white = (white * share[:, None]).neg_().view(k * d, -1)
-        mass, total = share.sum(1), grad_white.sum(1).view(k, d, 1)
-        grad_factors = (grad_white @ z).view(k, d, d) - total * self.means[:, None]
+        z, white, share, factors = kept
+        t, k, d, m = white.shape
+        share = share * grad_log_prob[:, None]
+        grad_white = (white * share[:, :, None]).neg_().view(t, k * d, m)
+        mass, total = share.sum(2).sum(0), grad_white.sum(2).sum(0).view(k, d, 1)
+        grad_factors = (grad_white @ z.mT).sum(0).view(k, d, d) - total * self.means[:, None]
         grad_means = -(factors.mT @ total)[:, :, 0]
         grad_diagonal = _diagonals(grad_factors) * self.log_diagonal.exp() + mass[:, None]
         grad_logits = mass - torch.softmax(self.logits, 0) * mass.sum()
-        grad_z = (factors.view(k * d, d).t() @ grad_white).t()
-        return grad_z, [grad_logits, grad_means, grad_diagonal, torch.tril(grad_factors, -1)]
+        grad_z = factors.view(k * d, d).t().expand(t, -1, -1) @ grad_white
+        return [grad_z, grad_logits, grad_means, grad_diagonal, torch.tril(grad_factors, -1)]
 
     def sample(self, n, generator=None):
         weights = torch.softmax(self.logits, 0)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from .tape import Tape
+from .tiles import fill_tiles, from_tiles, to_tiles
+
+RecordBack = Callable[[Tape, Tensor, Tensor, bool], tuple[Tensor | None, Tensor | None, list[Tensor]]]
 
 
 class Bijection(nn.Module):
@@ -55,36 +61,49 @@ class Bijection(nn.Module):
         return type(self).initialise is not Bijection.initialise
 
     @property
-    def differentiated(self) -> bool:
-        """Whether `evaluate` and `pull_back` are written out, so that `forward` may be a single node of a graph."""
+    def tiled(self) -> bool:
+        """Whether `record` is written out, instead of going through `forward`."""
         return False
 
-    def evaluate(
-        self, x: Tensor, context: Tensor | None = None, memory: object = None
-    ) -> tuple[Tensor, Tensor | float, object]:
-        """`forward` without a graph, and the memory that `pull_back` reads; a log-determinant of zero is a number.
+    @property
+    def differentiated(self) -> bool:
+        """Whether the derivative can be recorded, so that `forward` may be a single node of a graph."""
+        return False
+
+    def record(
+        self, tape: Tape, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, RecordBack | None]:
+        """Record `forward` on tiles, without a graph.
 
         Parameters
         ----------
-        x : Tensor of shape (n, d)
-        context : Tensor of shape (n, n_context), optional
-        memory : optional
-            What an earlier call with as many rows returned, to be written over. In between, parameters may only have
-            moved along their gradients.
+        tape : Tape
+        x : Tensor of shape (t, d, m)
+            The memory of the input; see `skflow.flows.tiles`.
+        context : Tensor of shape (t, n_context, m), optional
+
+        Returns
+        -------
+        z : Tensor of shape (t, d, m)
+            The memory of the result.
+        log_abs_det : Tensor of shape (t, m)
+            Or None, where it is zero.
+        record_back : callable
+            ``record_back(tape, grad_z, grad_log_abs_det, to_input)`` records the derivative on a tape of its own. It
+            returns the memory of the gradients with respect to ``x`` (where wanted), to the context (where there is
+            one) and to the parameters, in the order of ``parameters()``. None, where this is not `differentiated`.
         """
-        raise NotImplementedError
+        tape.next_link()
+        n = len(x) * x.shape[2]
+        z, log_abs_det = tape.keep(*x.shape), tape.keep(len(x), x.shape[2])
 
-    def pull_back(
-        self, memory: object, grad_z: Tensor, grad_log_abs_det: Tensor, to_input: bool = True
-    ) -> tuple[Tensor | None, Tensor | None, list[Tensor]]:
-        """Gradients from those with respect to ``z`` (n, d) and the log-determinant (n,).
+        def evaluate():
+            rows, terms = self.forward(from_tiles(x, n), None if context is None else from_tiles(context, n))
+            fill_tiles(z, rows)
+            fill_tiles(log_abs_det, terms)
 
-        Of ``x`` (where wanted), of the context (where there is one) and of the parameters, in the order of
-        ``parameters()``.
-
-        They may lie in the memory of the evaluation, so that the next one writes over them.
-        """
-        raise NotImplementedError
+        tape.add(evaluate)
+        return z, log_abs_det, None
 
     def with_orders(self, choose: Callable[[Tensor], Tensor]) -> Bijection:
         """This bijection with its open column orderings chosen (see `OrderAgnostic`); by default itself.
@@ -97,28 +116,34 @@ class Bijection(nn.Module):
 def as_one_node(bijection: Bijection, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """`forward` of a differentiated bijection: building a graph of small operations takes longer than they do."""
     if not torch.is_grad_enabled():
-        z, log_abs_det, _ = bijection.evaluate(x, context)
-        return z, log_abs_det if isinstance(log_abs_det, Tensor) else x.new_full((len(x),), log_abs_det)
+        return _evaluate(bijection, x, context, keeps=False)[:2]
     return _OneNode.apply(bijection, x, context, *bijection.parameters())
+
+
+@torch.no_grad()
+def _evaluate(bijection, x, context, keeps):
+    """`forward` on rows, and how to record its derivative."""
+    n, x, context = len(x), to_tiles(x), None if context is None else to_tiles(context)
+    tape = Tape(x, keeps)
+    z, log_abs_det, record_back = bijection.record(tape, x, context)
+    tape.run()
+    return from_tiles(z, n), x.new_zeros(n) if log_abs_det is None else from_tiles(log_abs_det, n), record_back
 
 
 class _OneNode(torch.autograd.Function):
     @staticmethod
     def forward(ctx, bijection, x, context, *parameters):
-        z, log_abs_det, memory = bijection.evaluate(x, context)
-        if any(ctx.needs_input_grad):
-            ctx.bijection, ctx.memory = bijection, memory
-        return z, log_abs_det if isinstance(log_abs_det, Tensor) else x.new_full((len(x),), log_abs_det)
+        z, log_abs_det, ctx.record_back = _evaluate(bijection, x, context, keeps=True)
+        return z, log_abs_det
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_z, grad_log_abs_det):
-        grad_x, grad_context, grads = ctx.bijection.pull_back(
-            ctx.memory, grad_z, grad_log_abs_det, ctx.needs_input_grad[1]
-        )
-        # Copies: a second derivative of the same evaluation writes over the memory.
-        grads = (None if grad is None else grad.clone() for grad in (grad_x, grad_context, *grads))
-        return None, *grads
+        tape, n = Tape(grad_z), len(grad_z)
+        tiles = to_tiles(grad_z), to_tiles(grad_log_abs_det)
+        grad_x, grad_context, grads = ctx.record_back(tape, *tiles, ctx.needs_input_grad[1])
+        tape.run()
+        return None, *(None if grad is None else from_tiles(grad, n) for grad in (grad_x, grad_context)), *grads
 
 
 class Chain(Bijection):
@@ -147,7 +172,7 @@ class Chain(Bijection):
         return all(link.differentiated for link in self.links)
 
     def forward(self, x, context=None):
-        if torch.is_grad_enabled() and self.differentiated:
+        if self.differentiated:
             return as_one_node(self, x, context)
         log_abs_det = x.new_zeros(len(x))
         for link in self.links:
@@ -155,22 +180,23 @@ class Chain(Bijection):
             log_abs_det = log_abs_det + term
         return x, log_abs_det
 
-    def evaluate(self, x, context=None, memory=None):
-        log_abs_det, kept = 0.0, []
-        for i, link in enumerate(self.links):
-            x, term, own = link.evaluate(x, context, memory[i] if memory else None)
-            log_abs_det = log_abs_det + term
-            kept.append(own)
-        return x, log_abs_det, kept
+    @property
+    def tiled(self):
+        return any(link.tiled for link in self.links)
 
-    def pull_back(self, memory, grad_z, grad_log_abs_det, to_input=True):
-        grad_context, grads = None, []
-        for i in range(len(self.links) - 1, -1, -1):
-            grad_z, term, own = self.links[i].pull_back(memory[i], grad_z, grad_log_abs_det, i > 0 or to_input)
-            grads[:0] = own
-            if term is not None:
-                grad_context = term if grad_context is None else grad_context + term
-        return grad_z, grad_context, grads
+    def record(self, tape, x, context=None):
+        if self.links and not self.tiled:
+            return super().record(tape, x, context)
+        log_abs_det, backs = None, []
+        for link in self.links:
+            x, term, back = link.record(tape, x, context)
+            backs.append(back)
+            if term is not None and log_abs_det is None:
+                log_abs_det = torch.empty_like(term)
+                tape.add(log_abs_det.copy_, term)
+            elif term is not None:
+                tape.add(log_abs_det.add_, term)
+        return x, log_abs_det, functools.partial(_record_chain_back, backs)
 
     def inverse(self, z, context=None):
         log_abs_det = z.new_zeros(len(z))
@@ -178,6 +204,19 @@ class Chain(Bijection):
             z, term = link.inverse(z, context)
             log_abs_det = log_abs_det + term
         return z, log_abs_det
+
+
+def _record_chain_back(backs, tape, grad_z, grad_log_abs_det, to_input):
+    grad_context, grads = None, []
+    for i in range(len(backs) - 1, -1, -1):
+        grad_z, term, own = backs[i](tape, grad_z, grad_log_abs_det, i > 0 or to_input)
+        grads[:0] = own
+        if term is not None and grad_context is None:
+            grad_context = torch.empty_like(term)
+            tape.add(grad_context.copy_, term)
+        elif term is not None:
+            tape.add(grad_context.add_, term)
+    return grad_z, grad_context, grads
 
 
 class Inverse(Bijection):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .bijection import Bijection, as_one_node
-from .networks import DenseNetwork, MaskedNetwork, Network
+from .networks import DenseNetwork, MaskedNetwork, Network, RowOrder
+from .tape import Tape
+from .tiles import from_tiles, to_tiles
 from .univariate import DifferentiatedUnivariate, Univariate
 
 
@@ -47,7 +49,7 @@ class Elementwise(Bijection):
 
     def _params(self, x, context):
         if self.n_context:
-            return self.network(context.t())
+            return self.network(context.t()[None])
         return self.params.expand(-1, -1, len(x))
 
     def forward(self, x, context=None):
@@ -85,39 +87,86 @@ class Conditional(Bijection):
     def differentiated(self):
         return isinstance(self.univariate, DifferentiatedUnivariate)
 
+    @property
+    def tiled(self):
+        return self.differentiated
+
     def forward(self, x, context=None):
         if self.differentiated:
             return as_one_node(self, x, context)
-        x = x.t()
-        moved, log_slope = self.univariate.forward(x[self.n_kept :], self._params(x, context))
-        return self._beside_kept(x, moved), log_slope.sum(0)
+        return self._map(self.univariate.forward, x, context)
 
-    def evaluate(self, x, context=None, memory=None):
-        x, (of_curve, of_network) = x.t(), memory or (None, None)
-        parts = [x[: self.n_seen]] if context is None else [context.t(), x[: self.n_seen]]
-        params, of_network = self.network.evaluate(parts, of_network)
-        moved, log_slope, of_curve = self.univariate.evaluate(x[self.n_kept :], params, of_curve)
-        return self._beside_kept(x, moved), log_slope.sum(0), (of_curve, of_network)
+    def record(self, tape, x, context=None):
+        if not self.differentiated:
+            return super().record(tape, x, context)
+        tape.next_link()
+        (t, _, n), rows = x.shape, self.network.row_order(len(x), x.device)
+        params, network_back = self.network.record(tape, self._seen(x, context))
+        moved, log_slope, curve_back = self.univariate.record(tape, self._record_to_rows(tape, x, rows), params)
+        moved, log_slope = (_record_sorted(tape, v, rows.undo).view(t, -1, n) for v in (moved, log_slope))
+        log_abs_det = tape.keep(t, n)
+        tape.add(torch.sum, log_slope, 1, out=log_abs_det)
+        z = self._record_beside_kept(tape, x, moved)
 
-    def pull_back(self, memory, grad_z, grad_log_abs_det, to_input=True):
-        of_curve, of_network = memory
-        grad_z, n_context = grad_z.t(), len(of_network.units[0]) - self.n_seen
-        grad_moved, grad_params = self.univariate.pull_back(of_curve, grad_z[self.n_kept :], grad_log_abs_det)
-        grad_input, grads = self.network.pull_back(of_network, grad_params, to_input or n_context > 0)
-        grad_context = grad_input[:n_context].t() if n_context else None
-        if not to_input:
-            return None, grad_context, grads
-        grad_x = torch.cat([grad_z[: self.n_kept], grad_moved]) if self.n_kept else grad_moved
-        grad_x[: self.n_seen].add_(grad_input[n_context:])
-        return grad_x.t(), grad_context, grads
+        def record_back(tape, grad_z, grad_log_abs_det, to_input):
+            tape.next_link()
+            grad_log_slope = _record_sorted(tape, grad_log_abs_det, rows.tile)
+            grad_params = tape.scratch(*params.transpose(0, 1).shape).transpose(0, 1)
+            grad_rows = self._record_to_rows(tape, grad_z, rows)
+            grad_rows = curve_back(tape, grad_rows, grad_log_slope, grad_params)
+            n_context = 0 if context is None else context.shape[1]
+            grad_input, grads = network_back(tape, grad_params, to_input or n_context > 0)
+            grad_context = grad_input[:, :n_context] if n_context else None
+            if not to_input:
+                return None, grad_context, grads
+            grad_x = self._record_beside_kept(tape, grad_z, _record_sorted(tape, grad_rows, rows.undo).view(t, -1, n))
+            tape.add(grad_x[:, : self.n_seen].add_, grad_input[:, n_context:])
+            return grad_x, grad_context, grads
 
-    def _params(self, x, context):
-        """What the network says of ``x`` of shape (n_features, n)."""
-        seen = x[: self.n_seen]
-        return self.network(seen if context is None else torch.cat([context.t(), seen]))
+        return z, log_abs_det, record_back
 
-    def _beside_kept(self, x, moved):
-        return (torch.cat([x[: self.n_kept], moved]) if self.n_kept else moved).t()
+    def _record_to_rows(self, tape: Tape, x: Tensor, rows: RowOrder) -> Tensor:
+        """The features of tiles that move, as the curves take them: (R, m)."""
+        if self.n_kept:
+            moving = tape.keep(len(x), x.shape[1] - self.n_kept, x.shape[2])
+            tape.add(moving.copy_, x[:, self.n_kept :])
+            x = moving
+        return _record_sorted(tape, x.view(-1, x.shape[2]), rows.order)
+
+    def _record_beside_kept(self, tape: Tape, x: Tensor, moved: Tensor) -> Tensor:
+        """Tiles of all features."""
+        if not self.n_kept:
+            return moved
+        z = tape.keep(*x.shape)
+        tape.add(torch.cat, [x[:, : self.n_kept], moved], 1, out=z)
+        return z
+
+    def _map(self, direction: Callable, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rows through the curves, in one direction, whose parameters the features seen in ``x`` give."""
+        n, x = len(x), to_tiles(x)
+        rows = self.network.row_order(len(x), x.device)
+        params = self.network(torch.cat(self._seen(x, None if context is None else to_tiles(context)), 1))
+        moved = x[:, self.n_kept :].reshape(-1, x.shape[2])
+        moved = moved if rows.order is None else moved.index_select(0, rows.order)
+        moved, log_slope = (
+            (v if rows.undo is None else v.index_select(0, rows.undo)).view(len(x), -1, x.shape[2])
+            for v in direction(moved, params)
+        )
+        return from_tiles(torch.cat([x[:, : self.n_kept], moved], 1), n), from_tiles(log_slope.sum(1), n)
+
+    def _seen(self, x, context):
+        """What the network sees of tiles, from top to bottom."""
+        seen = x[:, : self.n_seen]
+        return [seen] if context is None else [context, seen]
+
+
+def _record_sorted(tape: Tape, rows: Tensor, index: Tensor | None) -> Tensor:
+    """Rows (R, m) by their numbers; None for all in turn."""
+    if index is None:
+        return rows
+    out = tape.keep(len(index), rows.shape[1])
+    tape.add(torch.index_select, rows, 0, index, out=out)
+    return out
 
 
 class Coupling(Conditional):
@@ -133,9 +182,7 @@ class Coupling(Conditional):
         super().__init__(univariate, network, n_kept, n_kept)
 
     def inverse(self, z, context=None):
-        z = z.t()
-        moved, log_slope = self.univariate.inverse(z[self.n_kept :], self._params(z, context))
-        return self._beside_kept(z, moved), log_slope.sum(0)
+        return self._map(self.univariate.inverse, z, context)
 
 
 class MaskedAutoregressive(Conditional):
@@ -151,10 +198,11 @@ class MaskedAutoregressive(Conditional):
         super().__init__(univariate, network, 0, n_features)
 
     def inverse(self, z, context=None):
-        rollout = self.network.rollout(len(z), None if context is None else context.t(), z)
+        n, z = len(z), to_tiles(z)
+        rollout = self.network.rollout(z, None if context is None else to_tiles(context))
         log_slopes = []
-        for i, z_i in enumerate(z.t().unbind()):
+        for i, z_i in enumerate(z.unbind(1)):
             x_i, log_slope = self.univariate.inverse(z_i, rollout.params(i))
-            rollout.append(x_i)
+            rollout.append(i, x_i)
             log_slopes.append(log_slope)
-        return rollout.features().t(), torch.stack(log_slopes).sum(0)
+        return from_tiles(rollout.features(), n), from_tiles(torch.stack(log_slopes).sum(0), n)

@@ -53,26 +53,8 @@ class Flow(nn.Module):
 
     @property
     def differentiated(self) -> bool:
-        """Whether `evaluate` and `pull_back` are to be had."""
+        """Whether the derivative of an `Evaluation` is to be had."""
         return self.n_orderings == 1 and self.bijection.differentiated
-
-    @torch.no_grad()
-    def evaluate(self, x: Tensor, memory: tuple | None = None) -> tuple[Tensor, tuple]:
-        """`log_prob` without a graph, and the memory that `pull_back` reads.
-
-        ``memory`` is what an earlier call with as many rows returned, to be written over.
-        """
-        of_bijection, _ = memory or (None, None)
-        z, log_abs_det, of_bijection = self.bijection.evaluate(x, None, of_bijection)
-        log_prob, of_base = self.base.evaluate(z)
-        return log_prob + log_abs_det, (of_bijection, of_base)
-
-    @torch.no_grad()
-    def pull_back(self, memory: tuple, grad_log_prob: Tensor) -> list[Tensor]:
-        """Gradients of the parameters, in the order of ``parameters()``, from that of the log-densities (n,)."""
-        of_bijection, of_base = memory
-        grad_z, of_base = self.base.pull_back(of_base, grad_log_prob)
-        return self.bijection.pull_back(of_bijection, grad_z, grad_log_prob, to_input=False)[2] + of_base
 
     def _log_prob(self, bijection, x, context):
         z, log_abs_det = bijection(x, context)

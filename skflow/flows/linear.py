@@ -28,17 +28,28 @@ class Permutation(Bijection):
         return cls(torch.randperm(n_features))
 
     @property
+    def tiled(self):
+        return True
+
+    @property
     def differentiated(self):
         return True
 
     def forward(self, x, context=None):
         return as_one_node(self, x, context)
 
-    def evaluate(self, x, context=None, memory=None):
-        return x.t().index_select(0, self.order).t(), 0.0, None
+    def record(self, tape, x, context=None):
+        tape.next_link()
+        z = tape.keep(*x.shape)
+        tape.add(torch.index_select, x, 1, self.order, out=z)
 
-    def pull_back(self, memory, grad_z, grad_log_abs_det, to_input=True):
-        return grad_z.t().index_select(0, self.undo).t(), None, []
+        def record_back(tape, grad_z, grad_log_abs_det, to_input):
+            tape.next_link()
+            grad_x = tape.scratch(*x.shape)
+            tape.add(torch.index_select, grad_z, 1, self.undo, out=grad_x)
+            return grad_x, None, []
+
+        return z, None, record_back
 
     def inverse(self, z, context=None):
         return z.t().index_select(0, self.undo).t(), z.new_zeros(len(z))

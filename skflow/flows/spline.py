@@ -22,19 +22,19 @@ from __future__ import annotations
 import functools
 import math
 from types import ModuleType
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .tape import Tape
 from .univariate import DifferentiatedUnivariate
 
-MAX_COMPILED = 50_000  # values; of more, torch's operations on several threads are as fast
+MAX_COMPILED = 100_000  # values; of more, torch's operations on several threads may be as fast
 MIN_BIN = 1e-3  # least width and height of a bin, as a share of the interval
 MIN_SLOPE = 1e-3  # least slope at an inner knot
 UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))  # raw zero gives a slope of one
+_softplus = torch.ops.aten.softplus.out
 
 
 class RationalQuadraticSpline(DifferentiatedUnivariate):
@@ -50,27 +50,44 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         self.compiled = compiled
         self.n_params = 3 * n_bins - 1
 
-    def evaluate(self, x, params, memory=None):
-        small = x.numel() <= MAX_COMPILED and x.device.type == "cpu"
-        if self.compiled and small and x.dtype == torch.float32 and (kernels := _kernels()):
-            return self._evaluate_compiled(x, params, kernels, memory)
-        return self._evaluate(x, params)
+    def record(self, tape, x, params):
+        if kernels := self._kernels_for(x):
+            return record_compiled(tape, x, params, self.n_bins, self.bound, kernels)
+        z, log_slope, kept = tape.keep(*x.shape), tape.keep(*x.shape), []
 
-    def _evaluate(self, x, params):
+        def evaluate():
+            kept[:] = self._evaluate(x, params, z, log_slope)
+            if not tape.keeps:
+                kept.clear()
+
+        def record_back(tape, grad_z, grad_log_slope, grad_params):
+            grad_x = tape.scratch(*x.shape)
+            tape.add(lambda: self._pull_back(kept, grad_z, grad_log_slope, grad_params, grad_x))
+            return grad_x
+
+        tape.add(evaluate)
+        return z, log_slope, record_back
+
+    def _kernels_for(self, x):
+        """The compiled loops, where they are of use."""
+        small = x.numel() <= MAX_COMPILED and x.device.type == "cpu"
+        return _kernels() if self.compiled and small and x.dtype == torch.float32 else None
+
+    def _evaluate(self, x, params, z, log_slope):
+        """Write the results, and return what the derivative needs."""
         b = _Bin(x, params, self.n_bins, self.bound)
         (w, h), (x0, y0), (d0, d1) = b.size.unbind(-2), b.corner.unbind(-2), b.slopes.unbind(-2)
         s = h / w
         t = (b.inner - x0) / w
         num, den, slope = _curve(t, s, d0, d1)
-        z = torch.addcmul(y0, h, num / den).add_(x - b.inner)
+        torch.addcmul(y0, h, num / den, out=z).add_(x - b.inner)
         ratio = s / den
-        log_slope = (ratio * ratio).mul_(slope).log_()
-        return z, log_slope, (x, t, num, den, slope, s, b)
+        torch.mul(ratio * ratio, slope, out=log_slope).log_()
+        return x, t, num, den, slope, s, b
 
-    def pull_back(self, memory, grad_z, grad_log_slope):
-        if isinstance(memory, _Compiled):
-            return self._pull_back_compiled(memory, grad_z, grad_log_slope)
-        x, t, num, den, slope, s, b = memory
+    def _pull_back(self, kept, grad_z, grad_log_slope, grad_params, grad_x):
+        """Write the gradients."""
+        x, t, num, den, slope, s, b = kept
         (w, h), (d0, d1), K = b.size.unbind(-2), b.slopes.unbind(-2), self.n_bins
         gz, gl = grad_z, grad_log_slope
         t1 = 1 - t
@@ -90,7 +107,7 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         g_d0 = torch.addcmul((g_num + g_den) * u, gl_m, t1 * t1)
         g_x = g_t * inv_w
 
-        grad = t.new_empty(*t.shape[:-1], self.n_params, t.shape[-1])
+        grad = grad_params.movedim(0, -2)
         logits = grad[..., : 2 * K, :].unflatten(-2, (2, K))
         scale = 2 * self.bound * (1 - K * MIN_BIN) / b.sum
         g_left = torch.stack([-g_x, gz], -2).mul_(scale)  # reaches every bin left of the point's own
@@ -105,40 +122,15 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         slopes.scatter_add_(-2, b.ends, torch.stack([g_d0, g_d1], -2).mul_(b.raw.sigmoid()))
         grad[..., 2 * K :, :] = slopes[..., 1:-1, :]
         inside = torch.eq(b.inner, x, out=torch.empty_like(x))
-        return torch.lerp(gz, g_x, inside), grad.movedim(-2, 0)
-
-    def _evaluate_compiled(self, x, params, kernels, memory=None):
-        n, interval = x.shape[-1], self._interval(x.dtype)
-        params = np.ascontiguousarray(params.detach().movedim(0, -2).reshape(-1, self.n_params, n).numpy())
-        rows = np.ascontiguousarray(x.detach().reshape(-1, n).numpy())
-        if memory is None or memory.x.shape != rows.shape:
-            memory = _Compiled.empty(kernels, rows, self.n_bins)
-        kernels.centre(params, memory.exp.numpy())
-        memory.exp.exp_()
-        kernels.locate(rows, memory.exp.numpy(), params, *interval, memory.kept, memory.raw.numpy())
-        slopes = F.softplus(memory.raw.add_(UNIT_SLOPE)).add_(MIN_SLOPE)
-        z, slope = torch.empty(2, *rows.shape, dtype=x.dtype)
-        kernels.curve(rows, slopes.numpy(), *interval, memory.kept, z.numpy(), slope.numpy())
-        return z.view(x.shape), slope.log_().view(x.shape), memory._replace(x=rows)
-
-    def _pull_back_compiled(self, memory, grad_z, grad_log_slope):
-        n, (bound, total, _) = grad_z.shape[-1], self._interval(grad_z.dtype)
-        if grad_log_slope.dim() > 1:
-            grad_log_slope = grad_log_slope.expand(grad_z.shape)
-        grads = (np.ascontiguousarray(grad.reshape(-1, n).numpy()) for grad in (grad_z, grad_log_slope))
-        grad_x, rise = torch.empty(len(memory.x), n, dtype=grad_z.dtype), memory.raw.sigmoid().numpy()
-        memory.kernels.backward(
-            memory.x, memory.exp.numpy(), rise, bound, total, memory.kept, *grads, grad_x.numpy(), memory.grad.numpy()
-        )
-        grad = memory.grad.view(*grad_z.shape[:-1], self.n_params, n)
-        return grad_x.view(grad_z.shape), grad.movedim(-2, 0)
-
-    def _interval(self, dtype):
-        """Its end, what softmax shares out of it, and the least size of a bin."""
-        number, step = torch.empty(0, dtype=dtype).numpy().dtype.type, 2 * self.bound * MIN_BIN
-        return number(self.bound), number(2 * self.bound - self.n_bins * step), number(step)
+        torch.lerp(gz, g_x, inside, out=grad_x)
 
     def inverse(self, z, params):
+        if not torch.is_grad_enabled() and (kernels := self._kernels_for(z)):
+            tape, n = Tape(z), z.shape[-1]
+            rows = z.reshape(-1, n).contiguous(), params.movedim(0, -2).reshape(-1, self.n_params, n).contiguous()
+            x, log_slope = record_values(tape, *rows, self.n_bins, self.bound, kernels, inverse=True)[:2]
+            tape.run()
+            return x.view(z.shape), log_slope.neg_().view(z.shape)
         b = _Bin(z, params, self.n_bins, self.bound, by_height=True)
         (w, h), (x0, y0), (d0, d1) = b.size.unbind(-2), b.corner.unbind(-2), b.slopes.unbind(-2)
         s = h / w
@@ -165,23 +157,45 @@ def _kernels():
     return spline_kernels
 
 
-class _Compiled(NamedTuple):
-    """What the compiled loops keep from `evaluate` for `pull_back`, and the memory of the parameters' gradients."""
+def record_compiled(tape: Tape, x: Tensor, params: Tensor, n_bins: int, bound: float, kernels: ModuleType):
+    """`RationalQuadraticSpline.record` with the compiled loops."""
+    laid_out = params.transpose(0, 1)
+    z, log_slope, exp, raw, kept, interval = record_values(tape, x, laid_out, n_bins, bound, kernels)
 
-    kernels: ModuleType
-    x: np.ndarray
-    exp: Tensor
-    raw: Tensor
-    kept: np.ndarray
-    grad: Tensor
+    def record_back(tape, grad_z, grad_log_slope, grad_params):
+        grad_x, rise = tape.scratch(*x.shape), tape.scratch(*raw.shape)
+        grads = (v.numpy() for v in (grad_z, grad_log_slope, grad_x, grad_params.transpose(0, 1)))
+        tape.add(torch.sigmoid, raw, out=rise)
+        tape.add(kernels.backward, x.numpy(), exp.numpy(), rise.numpy(), *interval[:2], kept, *grads)
+        return grad_x
 
-    @classmethod
-    def empty(cls, kernels: ModuleType, x: np.ndarray, n_bins: int) -> _Compiled:
-        """Memory for as many values as ``x`` (R, n) has."""
-        (n_rows, n), like = x.shape, torch.from_numpy(x)
-        exp, raw = like.new_empty(n_rows, 2, n_bins, n), like.new_empty(n_rows, 2, n)
-        kept = np.empty((n_rows, kernels.KEPT, n), x.dtype)
-        return cls(kernels, x, exp, raw, kept, like.new_empty(n_rows, 3 * n_bins - 1, n))
+    return z, log_slope, record_back
+
+
+def record_values(
+    tape: Tape, v: Tensor, params: Tensor, n_bins: int, bound: float, kernels: ModuleType, inverse: bool = False
+):
+    """Record the curve, or its inverse, of values (R, n) with the compiled loops; ``params`` are (R, n_params, n).
+
+    Returns the results, the log-slope of the curve, and what the derivative needs.
+    """
+    (n_rows, n), number = v.shape, v.new_empty(0).numpy().dtype.type
+    step = 2 * bound * MIN_BIN
+    # The end of the interval, what softmax shares out of it, and the least size of a bin.
+    interval = number(bound), number(2 * bound - n_bins * step), number(step)
+    result, log_slope = tape.keep(n_rows, n), tape.keep(n_rows, n)
+    exp, raw, slopes = tape.keep(n_rows, 2, n_bins, n), tape.keep(n_rows, 2, n), tape.scratch(n_rows, 2, n)
+    kept, logits = tape.keep(n_rows, kernels.KEPT, n).numpy(), params.numpy()
+    tape.add(kernels.centre, logits, exp.numpy())
+    tape.add(exp.exp_)
+    tape.add(kernels.locate, v.numpy(), exp.numpy(), logits, *interval, int(inverse), kept, raw.numpy())
+    tape.add(raw.add_, UNIT_SLOPE)
+    tape.add(_softplus, raw, out=slopes)
+    tape.add(slopes.add_, MIN_SLOPE)
+    curve = kernels.invert if inverse else kernels.curve
+    tape.add(curve, v.numpy(), slopes.numpy(), *interval, kept, result.numpy(), log_slope.numpy())
+    tape.add(log_slope.log_)
+    return result, log_slope, exp, raw, kept, interval
 
 
 @functools.lru_cache(maxsize=64)

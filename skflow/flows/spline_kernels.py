@@ -35,24 +35,27 @@ def centre(params, out):
 
 
 @_compiled
-def locate(x, exp, params, bound, total, step, kept, raw):
-    """Find the bins of ``x`` (R, n): fill half of ``kept``, and ``raw`` (R, 2, n) with their ends' raw slopes."""
-    n_bins, number = exp.shape[2], x.dtype.type
-    scaled, reached = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-    for r in range(len(x)):
+def locate(v, exp, params, bound, total, step, axis, kept, raw):
+    """Find the bins of ``v`` (R, n), among the widths (``axis`` 0: for the curve) or the heights (1: for its inverse).
+
+    Fills half of ``kept``, and ``raw`` (R, 2, n) with the raw slopes at the ends of the bins.
+    """
+    n_bins, number = exp.shape[2], v.dtype.type
+    scaled, reached = np.empty(v.shape[1], v.dtype), np.empty(v.shape[1], v.dtype)
+    for r in range(len(v)):
         row = kept[r]
-        for axis in range(2):
-            _sum(exp[r, axis], row[INV_W + axis])
-        _clipped_times(x[r], row[INV_W], bound, scaled)
+        for i in range(2):
+            _sum(exp[r, i], row[INV_W + i])
+        _clipped_times(v[r], row[INV_W + axis], bound, scaled)
         reached[:] = number(0)
         row[BIN] = number(0)
         for k in range(n_bins - 1):
             knot = number(k + 1) * step - bound
-            _count(exp[r, 0, k], row[INV_W], scaled, total, knot, reached, row[BIN])
-        for axis in range(2):
-            row[LEFT_W + axis] = number(0)
+            _count(exp[r, axis, k], row[INV_W + axis], scaled, total, knot, reached, row[BIN])
+        for i in range(2):
+            row[LEFT_W + i] = number(0)
             for k in range(n_bins):
-                _pick_size(exp[r, axis, k], row[BIN], number(k), row[LEFT_W + axis], row[OWN_W + axis])
+                _pick_size(exp[r, i, k], row[BIN], number(k), row[LEFT_W + i], row[OWN_W + i])
         raw[r] = number(0)  # the ends of the interval have slope one
         for k in range(n_bins - 1):
             _pick_slopes(params[r, 2 * n_bins + k], row[BIN], number(k), raw[r, 0], raw[r, 1])
@@ -63,11 +66,8 @@ def curve(x, slopes, bound, total, step, kept, z, squared):
     """``z`` and the slope, both (R, n), from the located bins and the ``slopes`` (R, 2, n) at their ends."""
     for r in range(len(x)):
         row = kept[r]
-        for axis in range(2):
-            _divide_out(row[INV_W + axis], row[LEFT_W + axis], row[OWN_W + axis])
-            _size(row[OWN_W + axis], total, step, row[W + axis])
-        row[D0], row[D1] = slopes[r, 0], slopes[r, 1]
-        _position(x[r], row[LEFT_W], row[BIN], row[W], bound, total, step, row[T], row[H], row[S])
+        _measure(row, slopes[r], total, step)
+        _position(x[r], row[LEFT_W], row[BIN], row[W], bound, total, step, row[T])
         _fraction(row[T], row[S], row[D0], row[D1], row[NUM], row[DEN])
         _slope(row[T], row[S], row[D0], row[D1], row[SLOPE])
         _value(x[r], row[LEFT_H], row[BIN], row[H], row[NUM], row[DEN], bound, total, step, z[r])
@@ -75,16 +75,28 @@ def curve(x, slopes, bound, total, step, kept, z, squared):
 
 
 @_compiled
+def invert(z, slopes, bound, total, step, kept, x, squared):
+    """``x`` and the slope of the curve there, both (R, n), from the located bins and the ``slopes`` at their ends."""
+    for r in range(len(z)):
+        row = kept[r]
+        _measure(row, slopes[r], total, step)
+        _root(z[r], row[LEFT_H], row[BIN], row[H], row[S], row[D0], row[D1], bound, total, step, row[T])
+        _fraction(row[T], row[S], row[D0], row[D1], row[NUM], row[DEN])
+        _slope(row[T], row[S], row[D0], row[D1], row[SLOPE])
+        _argument(z[r], row[LEFT_W], row[BIN], row[W], row[T], bound, total, step, x[r])
+        _squared(row[S], row[DEN], row[SLOPE], squared[r])
+
+
+@_compiled
 def backward(x, exp, rise, bound, total, kept, grad_z, grad_log_slope, grad_x, grad_params):
     """Gradients with respect to ``x`` (R, n) and the parameters (R, 3 K - 1, n).
 
-    ``rise`` (R, 2, n) is the derivative of the slopes at the ends of the bins; ``grad_log_slope`` is of shape (R, n),
-    or (1, n) where it is the same for all R.
+    ``rise`` (R, 2, n) is the derivative of the slopes at the ends of the bins.
     """
-    n_bins, number, shared = exp.shape[2], x.dtype.type, len(grad_log_slope) == 1
+    n_bins, number = exp.shape[2], x.dtype.type
     g_num, g_den, g_s, g_t, left, own, mean = np.empty((7, x.shape[1]), x.dtype)
     for r in range(len(x)):
-        row, gz, gl = kept[r], grad_z[r], grad_log_slope[0 if shared else r]
+        row, gz, gl = kept[r], grad_z[r], grad_log_slope[r]
         _through_fraction(gz, gl, row[H], row[NUM], row[DEN], g_num, g_den)
         _to_position(g_num, g_den, gl, row[SLOPE], row[T], row[S], row[D0], row[D1], g_t)
         _to_ratio(g_num, g_den, gl, row[SLOPE], row[T], row[S], g_s)
@@ -179,11 +191,47 @@ def _size(share, total, step, out):
 
 
 @_compiled
-def _position(x, left, count, w, bound, total, step, t, h, s):
+def _measure(row, slopes, total, step):
+    """The sizes of the bins, the ratios of height to width and the slopes at their ends."""
+    for i in range(2):
+        _divide_out(row[INV_W + i], row[LEFT_W + i], row[OWN_W + i])
+        _size(row[OWN_W + i], total, step, row[W + i])
+    _ratio(row[H], row[W], row[S])
+    row[D0], row[D1] = slopes[0], slopes[1]
+
+
+@_compiled
+def _ratio(h, w, s):
+    for i in range(len(s)):
+        s[i] = h[i] / w[i]
+
+
+@_compiled
+def _position(x, left, count, w, bound, total, step, t):
     for i in range(len(x)):
         t[i] = (_clip(x[i], bound) - (total * left[i] + (count[i] * step - bound))) / w[i]
-    for i in range(len(x)):
-        s[i] = h[i] / w[i]
+
+
+@_compiled
+def _root(z, left, count, h, s, d0, d1, bound, total, step, t):
+    """The root in [0, 1] of eq. 6-8 of the paper, in the form that does not cancel."""
+    zero, one, two, four = t.dtype.type(0), t.dtype.type(1), t.dtype.type(2), t.dtype.type(4)
+    for i in range(len(z)):
+        offset = _clip(z[i], bound) - (total * left[i] + (count[i] * step - bound))
+        curvature = d0[i] + d1[i] - two * s[i]
+        quadratic, linear = h[i] * (s[i] - d0[i]) + offset * curvature, h[i] * d0[i] - offset * curvature
+        constant = -s[i] * offset
+        discriminant = linear * linear - four * quadratic * constant
+        discriminant = zero if discriminant < zero else discriminant
+        root = two * constant / (-linear - np.sqrt(discriminant))
+        root = zero if root < zero else root
+        t[i] = one if root > one else root
+
+
+@_compiled
+def _argument(z, left, count, w, t, bound, total, step, x):
+    for i in range(len(z)):
+        x[i] = total * left[i] + (count[i] * step - bound) + t[i] * w[i] + (z[i] - _clip(z[i], bound))
 
 
 @_compiled

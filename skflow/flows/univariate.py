@@ -7,9 +7,13 @@ the mapped values and the log of the absolute derivative, element by element. Ra
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from .tape import Tape
 
 
 def soft_clip(raw: Tensor, limit: float) -> Tensor:
@@ -40,39 +44,48 @@ class Univariate:
         return torch.zeros(self.n_params, 1)
 
 
+RecordBack = Callable[[Tape, Tensor, Tensor, Tensor], Tensor]
+
+
 class DifferentiatedUnivariate(Univariate):
     """A curve with derivatives written out by hand: a single node of the graph, or part of a larger one."""
 
-    def evaluate(self, x: Tensor, params: Tensor, memory: tuple | None = None) -> tuple[Tensor, Tensor, tuple]:
-        """`forward` without a graph, and the memory that `pull_back` reads.
+    def record(self, tape: Tape, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor, RecordBack]:
+        """Record `forward` for ``x`` of shape (R, n).
 
-        ``memory`` is what an earlier call with as many rows returned; it may be written over.
-        """
-        raise NotImplementedError
-
-    def pull_back(self, memory: tuple, grad_z: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients with respect to ``x`` and ``params``, from those with respect to ``z`` and log |dz/dx|.
-
-        That of the log-slope may have fewer dimensions, where it is the same along the first ones.
+        Returns
+        -------
+        z, log_slope : Tensor of shape (R, n)
+        record_back : callable
+            ``record_back(tape, grad_z, grad_log_slope, grad_params)`` records the derivative: the gradient with respect
+            to ``params`` goes into ``grad_params``, laid out like them, and the memory of that with respect to ``x`` is
+            returned.
         """
         raise NotImplementedError
 
     def forward(self, x, params):
-        return _Evaluated.apply(self, x, params)
+        n = x.shape[-1]
+        z, log_slope = _Evaluated.apply(self, x.reshape(-1, n), params.reshape(self.n_params, -1, n))
+        return z.view(x.shape), log_slope.view(x.shape)
 
 
 class _Evaluated(torch.autograd.Function):
     @staticmethod
     def forward(ctx, univariate, x, params):
-        z, log_slope, memory = univariate.evaluate(x, params)
-        if any(ctx.needs_input_grad):
-            ctx.univariate, ctx.memory = univariate, memory
+        tape, params = Tape(x, keeps=True), params.detach().transpose(0, 1).contiguous().transpose(0, 1)
+        z, log_slope, ctx.record_back = univariate.record(tape, x.detach().contiguous(), params)
+        tape.run()
+        ctx.n_params = univariate.n_params
         return z, log_slope
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_z, grad_log_slope):
-        return None, *ctx.univariate.pull_back(ctx.memory, grad_z, grad_log_slope)
+        tape, (n_rows, n) = Tape(grad_z), grad_z.shape
+        grad_params = grad_z.new_empty(n_rows, ctx.n_params, n).transpose(0, 1)
+        grad_x = ctx.record_back(tape, grad_z.contiguous(), grad_log_slope.contiguous(), grad_params)
+        tape.run()
+        return None, grad_x, grad_params
 
 
 class Additive(Univariate):
@@ -97,20 +110,25 @@ class Affine(DifferentiatedUnivariate):
     n_params = 2
     max_log_scale = 5.0
 
-    def evaluate(self, x, params, memory=None):
+    def record(self, tape, x, params):
         shift, raw = params
-        damping = raw.abs().mul_(1 / self.max_log_scale).add_(1)
-        log_scale = raw / damping
-        scale = log_scale.exp()
-        return torch.addcmul(shift, x, scale), log_scale, (x, scale, damping)
+        damping, log_scale, scale, z = (tape.keep(*x.shape) for _ in range(4))
+        tape.add(torch.abs, raw, out=damping)
+        tape.add(torch.add, damping.new_ones(()), damping, alpha=1 / self.max_log_scale, out=damping)
+        tape.add(torch.div, raw, damping, out=log_scale)
+        tape.add(torch.exp, log_scale, out=scale)
+        tape.add(torch.addcmul, shift, x, scale, out=z)
 
-    def pull_back(self, memory, grad_z, grad_log_slope):
-        x, scale, damping = memory
-        grad_x = grad_z * scale
-        grad = x.new_empty(len(x), 2, *x.shape[1:])  # in the order of the network's units
-        grad[:, 0] = grad_z
-        torch.addcmul(grad_log_slope, grad_x, x, out=grad[:, 1]).div_(damping * damping)
-        return grad_x, grad.movedim(1, 0)
+        def record_back(tape, grad_z, grad_log_slope, grad_params):
+            (grad_shift, grad_raw), grad_x = grad_params, tape.scratch(*x.shape)
+            tape.add(grad_shift.copy_, grad_z)
+            tape.add(torch.mul, grad_z, scale, out=grad_x)
+            tape.add(torch.addcmul, grad_log_slope, grad_x, x, out=grad_raw)
+            tape.add(grad_raw.div_, damping)
+            tape.add(grad_raw.div_, damping)
+            return grad_x
+
+        return z, log_scale, record_back
 
     def inverse(self, z, params):
         shift, raw = params
