@@ -119,16 +119,15 @@ def test_evaluations_over_shared_memory_are_the_density(name):
         torch.testing.assert_close(evaluation(x), flow.base.log_prob(z) + log_abs_det, rtol=1e-12, atol=1e-12)
 
 
-def test_memory_is_taken_over_by_the_link_after_the_next():
-    tape, keeper = Tape(torch.empty(0)), Tape(torch.empty(0), keeps=True)
-    for one in (tape, keeper):
-        first = one.keep(2, 3)
-        one.next_link()
-        second = one.keep(2, 3)
-        one.next_link()
-        third, larger = one.keep(2, 3), one.keep(4)
-        assert len({v.data_ptr() for v in (first, second, third, larger)}) == (3 if one is tape else 4)
-    assert third.shape == (2, 3) and larger.shape == (4,)
+@pytest.mark.parametrize(("memory", "n_kept", "n_shared"), [("scratch", 1, 1), ("keep", 3, 1), ("output", 3, 2)])
+def test_memory_is_taken_over_by_later_links(memory, n_kept, n_shared):
+    for keeps, expected in ((True, n_kept), (False, n_shared)):
+        tape, taken = Tape(torch.empty(0), keeps), []
+        for _ in range(3):
+            tape.next_link()
+            taken.append(getattr(tape, memory)(2, 3))
+            assert getattr(tape, memory)(4).data_ptr() != taken[-1].data_ptr()
+        assert len({v.data_ptr() for v in taken}) == expected
 
 
 @pytest.mark.parametrize("n_context", [0, 2])

@@ -48,7 +48,7 @@ class BaseDistribution(nn.Module):
             out.copy_(log_prob)
 
         def record_back(tape, grad_log_prob):
-            grad_z = tape.scratch(*z.shape)
+            grad_z = tape.output(*z.shape)
             grads = [torch.empty_like(p, requires_grad=False) if p.requires_grad else None for p in params]
 
             def pull_back():
@@ -108,7 +108,7 @@ class StandardNormal(BaseDistribution):
         tape.add(log_prob.mul_, -0.5)
 
         def record_back(tape, grad_log_prob):
-            grad_z, down = tape.scratch(*z.shape), tape.scratch(*grad_log_prob.shape)
+            grad_z, down = tape.output(*z.shape), tape.scratch(*grad_log_prob.shape)
             tape.add(torch.neg, grad_log_prob, out=down)
             tape.add(torch.mul, z, down[:, None], out=grad_z)
             return grad_z, []

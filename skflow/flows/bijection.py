@@ -95,7 +95,7 @@ class Bijection(nn.Module):
         """
         tape.next_link()
         n = len(x) * x.shape[2]
-        z, log_abs_det = tape.keep(*x.shape), tape.keep(len(x), x.shape[2])
+        z, log_abs_det = tape.output(*x.shape), tape.keep(len(x), x.shape[2])
 
         def evaluate():
             rows, terms = self.forward(from_tiles(x, n), None if context is None else from_tiles(context, n))

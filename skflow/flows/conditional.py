@@ -103,14 +103,15 @@ class Conditional(Bijection):
         (t, _, n), rows = x.shape, self.network.row_order(len(x), x.device)
         params, network_back = self.network.record(tape, self._seen(x, context))
         moved, log_slope, curve_back = self.univariate.record(tape, self._record_to_rows(tape, x, rows), params)
-        moved, log_slope = (_record_sorted(tape, v, rows.undo).view(t, -1, n) for v in (moved, log_slope))
+        moved = _record_sorted(tape, moved, rows.undo, tape.output).view(t, -1, n)
+        log_slope = _record_sorted(tape, log_slope, rows.undo, tape.scratch).view(t, -1, n)
         log_abs_det = tape.keep(t, n)
         tape.add(torch.sum, log_slope, 1, out=log_abs_det)
         z = self._record_beside_kept(tape, x, moved)
 
         def record_back(tape, grad_z, grad_log_abs_det, to_input):
             tape.next_link()
-            grad_log_slope = _record_sorted(tape, grad_log_abs_det, rows.tile)
+            grad_log_slope = _record_sorted(tape, grad_log_abs_det, rows.tile, tape.scratch)
             grad_params = tape.scratch(*params.transpose(0, 1).shape).transpose(0, 1)
             grad_rows = self._record_to_rows(tape, grad_z, rows)
             grad_rows = curve_back(tape, grad_rows, grad_log_slope, grad_params)
@@ -119,7 +120,8 @@ class Conditional(Bijection):
             grad_context = grad_input[:, :n_context] if n_context else None
             if not to_input:
                 return None, grad_context, grads
-            grad_x = self._record_beside_kept(tape, grad_z, _record_sorted(tape, grad_rows, rows.undo).view(t, -1, n))
+            grad_moved = _record_sorted(tape, grad_rows, rows.undo, tape.output).view(t, -1, n)
+            grad_x = self._record_beside_kept(tape, grad_z, grad_moved)
             tape.add(grad_x[:, : self.n_seen].add_, grad_input[:, n_context:])
             return grad_x, grad_context, grads
 
@@ -131,13 +133,13 @@ class Conditional(Bijection):
             moving = tape.keep(len(x), x.shape[1] - self.n_kept, x.shape[2])
             tape.add(moving.copy_, x[:, self.n_kept :])
             x = moving
-        return _record_sorted(tape, x.view(-1, x.shape[2]), rows.order)
+        return _record_sorted(tape, x.view(-1, x.shape[2]), rows.order, tape.keep)
 
     def _record_beside_kept(self, tape: Tape, x: Tensor, moved: Tensor) -> Tensor:
         """Tiles of all features."""
         if not self.n_kept:
             return moved
-        z = tape.keep(*x.shape)
+        z = tape.output(*x.shape)
         tape.add(torch.cat, [x[:, : self.n_kept], moved], 1, out=z)
         return z
 
@@ -160,11 +162,11 @@ class Conditional(Bijection):
         return [seen] if context is None else [context, seen]
 
 
-def _record_sorted(tape: Tape, rows: Tensor, index: Tensor | None) -> Tensor:
-    """Rows (R, m) by their numbers; None for all in turn."""
+def _record_sorted(tape: Tape, rows: Tensor, index: Tensor | None, memory: Callable) -> Tensor:
+    """Rows (R, m) by their numbers, in ``memory`` of the tape; None for all in turn."""
     if index is None:
         return rows
-    out = tape.keep(len(index), rows.shape[1])
+    out = memory(len(index), rows.shape[1])
     tape.add(torch.index_select, rows, 0, index, out=out)
     return out
 

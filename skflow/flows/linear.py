@@ -40,12 +40,12 @@ class Permutation(Bijection):
 
     def record(self, tape, x, context=None):
         tape.next_link()
-        z = tape.keep(*x.shape)
+        z = tape.output(*x.shape)
         tape.add(torch.index_select, x, 1, self.order, out=z)
 
         def record_back(tape, grad_z, grad_log_abs_det, to_input):
             tape.next_link()
-            grad_x = tape.scratch(*x.shape)
+            grad_x = tape.output(*x.shape)
             tape.add(torch.index_select, grad_z, 1, self.undo, out=grad_x)
             return grad_x, None, []
 

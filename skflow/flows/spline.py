@@ -53,7 +53,7 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
     def record(self, tape, x, params):
         if kernels := self._kernels_for(x):
             return record_compiled(tape, x, params, self.n_bins, self.bound, kernels)
-        z, log_slope, kept = tape.keep(*x.shape), tape.keep(*x.shape), []
+        z, log_slope, kept = tape.output(*x.shape), tape.keep(*x.shape), []
 
         def evaluate():
             kept[:] = self._evaluate(x, params, z, log_slope)
@@ -61,7 +61,7 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
                 kept.clear()
 
         def record_back(tape, grad_z, grad_log_slope, grad_params):
-            grad_x = tape.scratch(*x.shape)
+            grad_x = tape.output(*x.shape)
             tape.add(lambda: self._pull_back(kept, grad_z, grad_log_slope, grad_params, grad_x))
             return grad_x
 
@@ -163,7 +163,7 @@ def record_compiled(tape: Tape, x: Tensor, params: Tensor, n_bins: int, bound: f
     z, log_slope, exp, raw, kept, interval = record_values(tape, x, laid_out, n_bins, bound, kernels)
 
     def record_back(tape, grad_z, grad_log_slope, grad_params):
-        grad_x, rise = tape.scratch(*x.shape), tape.scratch(*raw.shape)
+        grad_x, rise = tape.output(*x.shape), tape.scratch(*raw.shape)
         grads = (v.numpy() for v in (grad_z, grad_log_slope, grad_x, grad_params.transpose(0, 1)))
         tape.add(torch.sigmoid, raw, out=rise)
         tape.add(kernels.backward, x.numpy(), exp.numpy(), rise.numpy(), *interval[:2], kept, *grads)
@@ -183,7 +183,7 @@ def record_values(
     step = 2 * bound * MIN_BIN
     # The end of the interval, what softmax shares out of it, and the least size of a bin.
     interval = number(bound), number(2 * bound - n_bins * step), number(step)
-    result, log_slope = tape.keep(n_rows, n), tape.keep(n_rows, n)
+    result, log_slope = tape.output(n_rows, n), tape.keep(n_rows, n)
     exp, raw, slopes = tape.keep(n_rows, 2, n_bins, n), tape.keep(n_rows, 2, n), tape.scratch(n_rows, 2, n)
     kept, logits = tape.keep(n_rows, kernels.KEPT, n).numpy(), params.numpy()
     tape.add(kernels.centre, logits, exp.numpy())

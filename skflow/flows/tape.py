@@ -13,22 +13,22 @@ from torch import Tensor
 
 
 class Tape:
-    """Calls to be made one after the other, and the memory that they work in.
+    """Calls to be made one after the other, link by link, and the memory that they work in.
 
     Parameters
     ----------
     like : Tensor
         Whose precision and device the memory has.
     keeps : bool, default=False
-        Whether everything of `keep` is kept, as a derivative asks for, or written over like that of `scratch`.
+        Whether everything but `scratch` is kept, as a derivative asks for.
     """
 
     def __init__(self, like: Tensor, keeps: bool = False):
         self.like = like
         self.keeps = keeps
         self._calls: list[Callable] = []
-        self._blocks: tuple[list[Tensor], list[Tensor]] = [], []
-        self._turn = self._next = 0
+        self._scratch = _Blocks(like)
+        self._output, self._last_output = _Blocks(like), _Blocks(like)
 
     def add(self, function: Callable, *args, **kwargs) -> None:
         """Record a call."""
@@ -40,19 +40,39 @@ class Tape:
             call()
 
     def next_link(self) -> None:
-        """Let the next link write over what the link before the last one took."""
-        self._turn, self._next = 1 - self._turn, 0
+        """Begin a link: it may write over all that the one before it used, and over what went into that one."""
+        self._scratch.rewind()
+        self._output, self._last_output = self._last_output, self._output
+        self._output.rewind()
 
     def scratch(self, *shape: int) -> Tensor:
-        """Memory that lasts until the next link is done: it stays in the cache, and there is little of it."""
-        blocks = self._blocks[self._turn]
-        if self._next == len(blocks):
-            blocks.append(self.like.new_empty(shape))
-        elif blocks[self._next].shape != shape:
-            blocks[self._next] = self.like.new_empty(shape)
-        self._next += 1
-        return blocks[self._next - 1]
+        """Memory that lasts until the link is done: there is little of it, and it stays in the cache."""
+        return self._scratch.take(shape)
 
     def keep(self, *shape: int) -> Tensor:
-        """Memory for what the derivative of this evaluation needs."""
-        return self.like.new_empty(shape) if self.keeps else self.scratch(*shape)
+        """Memory for what the derivative of the link needs."""
+        return self.like.new_empty(shape) if self.keeps else self._scratch.take(shape)
+
+    def output(self, *shape: int) -> Tensor:
+        """Memory for what goes on to the next link."""
+        return self.like.new_empty(shape) if self.keeps else self._output.take(shape)
+
+
+class _Blocks:
+    """Memory that is handed out in turn, and again after rewinding."""
+
+    def __init__(self, like: Tensor):
+        self._like = like
+        self._blocks: list[Tensor] = []
+        self._next = 0
+
+    def rewind(self):
+        self._next = 0
+
+    def take(self, shape):
+        if self._next == len(self._blocks):
+            self._blocks.append(self._like.new_empty(shape))
+        elif self._blocks[self._next].shape != shape:
+            self._blocks[self._next] = self._like.new_empty(shape)
+        self._next += 1
+        return self._blocks[self._next - 1]

@@ -112,7 +112,8 @@ class Affine(DifferentiatedUnivariate):
 
     def record(self, tape, x, params):
         shift, raw = params
-        damping, log_scale, scale, z = (tape.keep(*x.shape) for _ in range(4))
+        damping, log_scale, scale = (tape.keep(*x.shape) for _ in range(3))
+        z = tape.output(*x.shape)
         tape.add(torch.abs, raw, out=damping)
         tape.add(torch.add, damping.new_ones(()), damping, alpha=1 / self.max_log_scale, out=damping)
         tape.add(torch.div, raw, damping, out=log_scale)
@@ -120,7 +121,7 @@ class Affine(DifferentiatedUnivariate):
         tape.add(torch.addcmul, shift, x, scale, out=z)
 
         def record_back(tape, grad_z, grad_log_slope, grad_params):
-            (grad_shift, grad_raw), grad_x = grad_params, tape.scratch(*x.shape)
+            (grad_shift, grad_raw), grad_x = grad_params, tape.output(*x.shape)
             tape.add(grad_shift.copy_, grad_z)
             tape.add(torch.mul, grad_z, scale, out=grad_x)
             tape.add(torch.addcmul, grad_log_slope, grad_x, x, out=grad_raw)
