@@ -104,10 +104,11 @@ def test_an_evaluation_takes_fewer_rows_than_it_was_recorded_for():
         torch.testing.assert_close(some, same, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", [*FLOW_NAMES, "glow", "maf-mog", "gaussianization"])
-def test_evaluations_over_shared_memory_are_the_density(name):
-    """Links of a chain write over what the link before the last one left, whoever that was."""
-    flow, x = build(name), rows(300, 1)
+def test_evaluations_over_shared_memory_are_the_density(name, base):
+    """Links of a chain write over what those before them left, whoever they were."""
+    flow, x = build(name, base), rows(300, 1)
     evaluation = Evaluation(flow, x)
     evaluation(rows(300, 2))
     links = flow.bijection.links

@@ -32,7 +32,6 @@ class Evaluation:
         self._x = to_tiles(like)
         self._tape = Tape(self._x, keeps)
         z, log_abs_det, self._bijection_back = flow.bijection.record(self._tape, self._x)
-        self._tape.next_link()
         self._log_prob, self._base_back = flow.base.record(self._tape, z)
         if log_abs_det is not None:
             self._tape.add(self._log_prob.add_, log_abs_det)
