@@ -11,7 +11,6 @@ block-triangular: it is multiplied band by band of units, without the inputs tha
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .degrees import Connections, connections, counts_by_degree
+from .rollout import GraphRollout, Rollout
 from .tape import Tape
 
-UNITS_PER_BAND = 64  # below this a smaller matrix product costs as much as the larger one it replaces
-MAX_BANDS = 6
 _relu_gradient = torch.ops.aten.threshold_backward.grad_input
 
 
@@ -64,36 +63,6 @@ class DenseLinear(nn.Module):
         """Turn the gradient with respect to what is used into that of ``affine``, in place."""
 
 
-class Connections(NamedTuple):
-    """Who sees whom between two layers of units that are sorted by degree.
-
-    Attributes
-    ----------
-    mask : Tensor of shape (n_out, 1 + n_in)
-        One where a unit of degree m sees an input of degree at most m, or the ones on top.
-    gain : Tensor of shape (n_out, 1)
-        By how much the weights of a unit start larger, as it sees fewer inputs.
-    bands : list of (start, stop, n_seen)
-        See `DenseLinear`.
-    """
-
-    mask: Tensor
-    gain: Tensor
-    bands: list[tuple[int, int, int]]
-
-    @classmethod
-    def between(cls, in_degrees: Tensor, out_degrees: Tensor, group: int = 1) -> Connections:
-        """From the degrees; units come in groups of ``group``, which no band divides."""
-        n_in, n_out = len(in_degrees), len(out_degrees)
-        mask = torch.ones(n_out, 1 + n_in, dtype=torch.float32)
-        mask[:, 1:] = out_degrees[:, None] >= in_degrees
-        n_seen, n_groups = mask.sum(1), n_out // group
-        n_bands = max(1, min(MAX_BANDS, n_out // UNITS_PER_BAND, n_groups))
-        edges = [round(i * n_groups / n_bands) * group for i in range(n_bands + 1)]
-        bands = [(start, stop, int(n_seen[stop - 1])) for start, stop in zip(edges, edges[1:])]
-        return cls(mask, (n_in / (n_seen - 1).clamp_min(1)).sqrt()[:, None], bands)
-
-
 class MaskedLinear(DenseLinear):
     """An affine layer where units see some of the inputs.
 
@@ -103,8 +72,8 @@ class MaskedLinear(DenseLinear):
         One where ``affine`` counts.
     """
 
-    def __init__(self, connections: Connections, *, zero: bool = False):
-        mask, gain, bands = connections
+    def __init__(self, seen: Connections, *, zero: bool = False):
+        mask, gain, bands = seen
         super().__init__(mask.shape[1] - 1, len(mask))
         self.bands = bands
         self.register_buffer("mask", mask.to(self.affine.dtype), persistent=False)
@@ -312,34 +281,6 @@ class DenseNetwork(Network):
         super().__init__(hidden, DenseLinear(sizes[-1], n_out * n_params, zero=True), n_params)
 
 
-def _degrees(n_features: int, n_context: int, hidden_layer_sizes: tuple[int, ...]) -> list[Tensor]:
-    lowest = 0 if n_context or n_features == 1 else 1  # degree 0 sees the context alone
-    degrees = [torch.cat([torch.zeros(n_context, dtype=torch.long), torch.arange(1, n_features + 1)])]
-    for size in hidden_layer_sizes:
-        spread = torch.arange(size) * (n_features - lowest) // max(size, 1) + lowest
-        degrees.append(spread.clamp_max(max(n_features - 1, 0)))
-    return degrees
-
-
-@functools.lru_cache(maxsize=16)
-def _connections(
-    n_features: int, n_context: int, n_params: int, hidden_layer_sizes: tuple[int, ...]
-) -> list[Connections]:
-    """Of every layer of a masked network; layers of one shape share them."""
-    with torch.inference_mode(False):
-        degrees = _degrees(n_features, n_context, hidden_layer_sizes)
-        outputs = torch.arange(n_features).repeat_interleave(n_params)
-        hidden = [Connections.between(a, b) for a, b in zip(degrees, degrees[1:])]
-        return [*hidden, Connections.between(degrees[-1], outputs, n_params)]
-
-
-@functools.lru_cache(maxsize=16)
-def _counts(n_features: int, n_context: int, hidden_layer_sizes: tuple[int, ...]) -> list[list[int]]:
-    """The numbers of units of degree 0, 1, ..., n_features - 1, level by level."""
-    degrees = _degrees(n_features, n_context, hidden_layer_sizes)
-    return [torch.bincount(units, minlength=n_features)[:n_features].tolist() for units in degrees]
-
-
 class MaskedNetwork(Network):
     """The masked multilayer perceptron of MADE (Germain et al. 2015, eq. 8 and 9).
 
@@ -348,98 +289,18 @@ class MaskedNetwork(Network):
     """
 
     def __init__(self, n_features: int, n_context: int, n_params: int, hidden_layer_sizes: Sequence[int]):
-        *hidden, output = _connections(n_features, n_context, n_params, tuple(hidden_layer_sizes))
-        super().__init__(map(MaskedLinear, hidden), MaskedLinear(output, zero=True), n_params)
+        *hidden, output = connections(n_features, n_context, n_params, tuple(hidden_layer_sizes))
+        hidden = [MaskedLinear(seen) for seen in hidden]
+        super().__init__(hidden, MaskedLinear(output, zero=True), n_params)
         self.n_features = n_features
         self.n_context = n_context
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
 
-    def counts(self) -> list[list[int]]:
-        """The numbers of inputs and of hidden units of degree 0, 1, ..., n_features - 1, level by level."""
-        return _counts(self.n_features, self.n_context, self.hidden_layer_sizes)
-
-    def rollout(self, like: Tensor, context: Tensor | None) -> _Rollout:
+    def rollout(self, like: Tensor, context: Tensor | None) -> Rollout:
         """Start an evaluation feature by feature, for the sequential direction.
 
         ``like`` has the shape (t, n_features, n) of the features to come, ``context`` that of (t, n_context, n).
         """
-        return (_GraphRollout if torch.is_grad_enabled() else _Rollout)(self, like, context)
-
-
-class _Rollout:
-    """Evaluates a masked network one feature at a time, in the work of a single pass.
-
-    Units are sorted by degree, so the parameters of feature i need only the hidden units of degree up to i, and of
-    those only the ones of degree i have not been computed before.
-    """
-
-    def __init__(self, network: MaskedNetwork, like: Tensor, context: Tensor | None):
-        (t, d, n), counts, layers = like.shape, network.counts(), network.layers()
-        inputs = [like.new_empty(t, layer.affine.shape[1], n) for layer in layers]
-        for h in inputs:
-            h[:, 0] = 1
-        if context is not None:
-            inputs[0][:, 1:-d] = context
-        self._features = inputs[0][:, -d:]
-        self._rows = self._features.unbind(1)
-        seen = [list(itertools.accumulate(count, initial=1))[1:] for count in counts]
-        sizes = [*counts[1:], [network.n_params] * d]
-        units = [h[:, 1:].split(size, 1) for h, size in zip(inputs[1:], sizes)]
-        scratch = {size: like.new_empty(t, size, n) for size in {size for some in sizes for size in some}}
-        affines = [layer.masked().expand(t, -1, -1).split(size, 1) for layer, size in zip(layers, sizes)]
-        self._steps = [
-            [
-                (a[i][:, :, : k[i]], h[:, : k[i]], scratch[a[i].shape[1]], u[i] if u else None)
-                for a, k, h, u in zip(affines, seen, inputs, [*units, None])
-                if a[i].shape[1]
-            ]
-            for i in range(d)
-        ]
-
-    def params(self, i: int) -> Tensor:
-        """Parameters of feature i (counted from zero), shape (n_params, t, n); features before i are known.
-
-        The next call writes over them.
-        """
-        for a, b, out, units in self._steps[i]:
-            torch.bmm(a, b, out=out)
-            if units is not None:
-                torch.clamp_min(out, 0, out=units)
-        return out.transpose(0, 1)
-
-    def append(self, i: int, x: Tensor) -> None:
-        """Tell the values of feature i, shape (t, n)."""
-        self._rows[i].copy_(x)
-
-    def features(self) -> Tensor:
-        """All features, shape (t, n_features, n)."""
-        return self._features
-
-
-class _GraphRollout:
-    """`_Rollout` where gradients must flow through: rows are concatenated instead of written."""
-
-    def __init__(self, network, like, context):
-        self.n_features, self.n_params = network.n_features, network.n_params
-        self.affine = [layer.masked() for layer in network.layers()]
-        self.rows = [like.new_ones(len(like), 1, like.shape[2]) for _ in self.affine]
-        if context is not None:
-            self.rows[0] = torch.cat([self.rows[0], context], 1)
-        # starts[l][i]: the number of units of layer l with a degree below i
-        self.starts = [list(itertools.accumulate(count, initial=0)) for count in network.counts()]
-
-    def params(self, i):
-        for level in range(1, len(self.rows)):
-            first, last = self.starts[level][i], self.starts[level][i + 1]
-            if last > first:
-                n_seen = 1 + self.starts[level - 1][i + 1]
-                units = torch.relu(self.affine[level - 1][first:last, :n_seen] @ self.rows[level - 1][:, :n_seen])
-                self.rows[level] = torch.cat([self.rows[level], units], 1)
-        n_seen, p = 1 + self.starts[-1][i + 1], self.n_params
-        return (self.affine[-1][i * p : (i + 1) * p, :n_seen] @ self.rows[-1][:, :n_seen]).transpose(0, 1)
-
-    def append(self, i, x):
-        self.rows[0] = torch.cat([self.rows[0], x[:, None]], 1)
-
-    def features(self):
-        return self.rows[0][:, self.rows[0].shape[1] - self.n_features :]
+        counts = counts_by_degree(self.n_features, self.n_context, self.hidden_layer_sizes)
+        affines = [layer.masked() for layer in self.layers()]
+        return (GraphRollout if torch.is_grad_enabled() else Rollout)(affines, counts, self.n_params, like, context)
