@@ -130,9 +130,10 @@ def _parts(flat: Tensor, bands: Sequence[tuple[int, int, int]], t: int, n: int) 
 def _with_ones(tape: Tape, t: int, n_units: int, n: int) -> Tensor:
     """Memory for inputs, the row of ones on top."""
     h = tape.keep(t, 1 + n_units, n)
-    h[:, 0] = 1
-    if not tape.keeps:
-        tape.add(h[:, 0].fill_, 1)  # other links write there as well
+    if tape.keeps:
+        h[:, 0] = 1
+    else:
+        tape.add(h[:, 0].fill_, 1)  # time and again: other links write there as well
     return h
 
 
