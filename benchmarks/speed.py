@@ -2,18 +2,22 @@
 
     python benchmarks/speed.py [--cases small,medium,large] [--flows maf,nsf] [--rounds 3]
     python benchmarks/speed.py --scaling docs/_static/scaling.svg
+    python benchmarks/speed.py --busy
 
 The flow has the same layers, hidden sizes, bins, batch and optimiser everywhere. ``fit`` is milliseconds a step with
 all that a call of ``fit`` does, over twenty steps; the others train in a plain loop over one tensor. ``score`` and
 ``sample`` are rows a second. Medians over interleaved rounds: machines are noisy, so read the ratios.
 
 ``--scaling`` times them along rows, columns and depth, prints the exponents of the growth and draws the curves.
+``--busy`` times 200 steps of the large maf beside processes that never rest.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -160,17 +164,39 @@ def scaling(path: str, rounds: int) -> None:
     figure.savefig(path)
 
 
+def busy(rounds: int) -> None:
+    """A fit beside no, one and two processes that never rest, with torch's threads as they are and with one."""
+    d, hidden, batch = CASES["large"]
+    X = np.random.default_rng(0).standard_normal((STEPS * batch, d)).astype(np.float32)
+    rival, n_threads = Skflow("maf", d, hidden, batch), torch.get_num_threads()
+    rival.density.set_params(max_iter=10)
+    rival.fit(X)
+    for threads in (n_threads, 1):
+        torch.set_num_threads(threads)
+        for n in range(3):
+            others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+            try:
+                seconds = np.median([clock(rival.fit, X) for _ in range(rounds)])
+            finally:
+                for other in others:
+                    other.kill()
+            print(f"torch.set_num_threads({threads})  {n} busy  fit {seconds:5.1f} s", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--flows", default="maf,nsf")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scaling", metavar="PICTURE", help="time along rows, columns and depth, and draw it")
+    parser.add_argument("--busy", action="store_true", help="time a fit beside processes that never rest")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads, {date.today()}")
     if args.scaling:
         return scaling(args.scaling, args.rounds)
+    if args.busy:
+        return busy(args.rounds)
     for flow in args.flows.split(","):
         for case in args.cases.split(","):
             d, hidden, batch = CASES[case]

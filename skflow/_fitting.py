@@ -187,9 +187,8 @@ class Fitting:
         mixtures = self.estimator.base == "mixture" or len(typical[0]) <= MAX_ROWS_FOR_MIXTURES
         judges = [fold.held_out[: None if mixtures else 0] for fold in folds]
         candidates: list[Candidate] = []
-        training = [table.x[rows] for rows in typical]
         for bent in (True, False):
-            preprocessing = [fit_preprocessing(rows, *self.bounds, bent=bent) for rows in training]
+            preprocessing = [fit_preprocessing(table.x[rows], *self.bounds, bent=bent) for rows in typical]
             if bent and not any(map(is_bent, preprocessing)):
                 continue
             starts = [self._start(fold, first) for fold, first in zip(folds, preprocessing)]

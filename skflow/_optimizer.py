@@ -52,7 +52,8 @@ class ParameterVector:
 class Adam:
     """Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
 
-    The step itself is torch's fused one: a single pass over the vector.
+    The step itself is torch's fused one, a single pass over the vector, called below ``torch.optim`` for the reason in
+    the module's docstring.
     """
 
     def __init__(self, params: ParameterVector, alpha: float, beta1: float = 0.9, beta2: float = 0.999):

@@ -126,7 +126,7 @@ class Trainer:
         self.held_out = [
             (len(rows) / len(validation.x), *validation.batch(rows.to(validation.x.device))) for rows in held_out
         ]
-        self.evaluations: dict[tuple[int, bool], Evaluation] = {}
+        self.evaluations: dict[tuple[int, bool], Evaluation] = {}  # by the number of rows, with gradients or without
 
     def one_pass(self, n_steps: float, pace: Pace) -> float:
         """Go through the rows once, or until ``n_steps`` steps have been made in all; the mean loss in data units."""

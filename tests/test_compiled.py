@@ -56,14 +56,18 @@ def test_compiled_and_torch_invert_alike(n_bins):
     torch.testing.assert_close(-log_slope, expected_log_slope, rtol=1e-9, atol=1e-9)
 
 
-def test_single_precision_comes_back():
-    curve, generator = RationalQuadraticSpline(8), torch.Generator().manual_seed(0)
+@torch.no_grad()
+def test_single_precision_comes_back_as_near_as_with_torch():
+    generator = torch.Generator().manual_seed(0)
     x, params = 3 * torch.randn(4, 3, 100, generator=generator), torch.randn(23, 4, 3, 100, generator=generator)
-    with torch.no_grad():
+    errors = []
+    for compiled in (True, False):
+        curve = RationalQuadraticSpline(8, compiled=compiled)
         z, log_slope = curve.forward(x, params)
         back, inverse_log_slope = curve.inverse(z, params)
-    torch.testing.assert_close(back, x, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(inverse_log_slope, -log_slope, rtol=1e-2, atol=1e-2)
+        errors.append([(back - x).abs(), (inverse_log_slope + log_slope).abs()])
+    for ours, theirs in zip(*errors):
+        assert ours.quantile(0.9) < 2 * theirs.quantile(0.9) and ours.max() < 4 * theirs.max()
 
 
 def test_single_precision_is_no_worse_than_that_of_torch():

@@ -72,6 +72,15 @@ def test_gradients_over_used_memory_are_those_of_autograd(name, base):
         torch.testing.assert_close(own, grad, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("weight", [None, torch.linspace(0.5, 1.5, 10, dtype=torch.float64)])
+def test_a_batch_is_some_rows_and_the_weight_of_each_in_their_mean(weight):
+    part, some = Part(rows(10, 1), weight), torch.tensor([3, 1, 7])
+    x, share = part.batch(some)
+    alone = torch.ones(3, dtype=torch.float64) if weight is None else weight[some]
+    assert x.equal(part.x[some])
+    torch.testing.assert_close(share, alone / 3, rtol=1e-15, atol=0)
+
+
 @pytest.mark.parametrize("name", FLOW_NAMES)
 @pytest.mark.parametrize("n", [3, 256, 300, 700])
 def test_tiles_change_nothing(name, n):
@@ -150,11 +159,11 @@ def test_sampling_feature_by_feature_is_the_same_with_and_without_a_graph(n_cont
 @pytest.mark.parametrize("n_context", [0, 2])
 def test_masked_network_is_plain_arithmetic(t, n_context):
     """The bands, the order of the rows and the gradients, beside masked products of whole matrices."""
-    network = MaskedNetwork(7, n_context, 20, (140, 70)).double()
+    network, generator = MaskedNetwork(7, n_context, 20, (140, 70)).double(), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in network.parameters():
-            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
-    h = torch.randn(t, n_context + 7, 5, dtype=torch.float64, requires_grad=True)
+            p.add_(0.3 * torch.randn(p.shape, generator=generator))
+    h = torch.randn(t, n_context + 7, 5, dtype=torch.float64, generator=generator).requires_grad_()
     plain = h
     for i, layer in enumerate(network.layers()):
         used = layer.affine * layer.mask
@@ -165,7 +174,7 @@ def test_masked_network_is_plain_arithmetic(t, n_context):
     plain = plain if order is None else plain.index_select(1, order)
     params = network(h)
     torch.testing.assert_close(params, plain, rtol=1e-12, atol=1e-12)
-    weight = torch.randn(params.shape, dtype=torch.float64)
+    weight = torch.randn(params.shape, dtype=torch.float64, generator=generator)
     variables = [h, *network.parameters()]
     for own, other in zip(*(torch.autograd.grad((v * weight).sum(), variables) for v in (params, plain))):
         torch.testing.assert_close(own, other, rtol=1e-9, atol=1e-9)

@@ -13,8 +13,9 @@ an axis of two in front of the bins: half as many operations on small tensors. M
 summed and multiplied several times faster than booleans, and the softmax is never divided out: knots times the sum of
 the exponentials are compared with values times that sum.
 
-Small tensors in single precision, those of training, go through compiled loops (`skflow.flows.spline_kernels`) where
-numba is installed. In double precision both directions are computed here alone, so that they round alike.
+In single precision, that of training, up to `MAX_COMPILED` values go through compiled loops both ways
+(`skflow.flows.spline_kernels`) where numba is installed; the way back only where no gradient is wanted. In double
+precision both directions are computed here alone, so that they round alike.
 """
 
 from __future__ import annotations
@@ -177,7 +178,13 @@ def record_values(
 ):
     """Record the curve, or its inverse, of values (R, n) with the compiled loops; ``params`` are (R, n_params, n).
 
-    Returns the results, the log-slope of the curve, and what the derivative needs.
+    Returns
+    -------
+    result : Tensor of shape (R, n)
+    log_slope : Tensor of shape (R, n)
+        Of the curve, in either direction.
+    exp, raw, kept, interval
+        What the derivative needs, in the terms of `skflow.flows.spline_kernels`.
     """
     (n_rows, n), number = v.shape, v.new_empty(0).numpy().dtype.type
     step = 2 * bound * MIN_BIN
