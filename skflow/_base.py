@@ -220,7 +220,7 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
         """Apply ``function`` to the flow and to chunks of rows that fit the cache, and gather the results."""
         device = resolve_device(self.device)
         flow = self._flow_for(torch.float32 if rows.dtype == np.float32 else torch.float64, device)
-        width = flow.width()
+        width = flow.width
         most = TILE * int(np.clip(round(CHUNK_NUMBERS / width / TILE), 1, MAX_CHUNK_TILES))
         chunks = np.array_split(rows, -(-len(rows) // most))
         parts = []

@@ -219,12 +219,13 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             raise ValueError(f"n_samples must be an integer of at least 1. Got {n_samples!r} instead.")
         generator = torch.Generator().manual_seed(make_seed(random_state))
         with torch.no_grad():
-            latent = self.flow_.base.sample(int(n_samples), generator)
-            ordering = self.flow_.draw_orderings(len(latent), generator).numpy()
-        X = np.empty(latent.shape, latent.numpy().dtype)
+            latent = self.flow_.base.sample(int(n_samples), generator).numpy()
+        if self.flow_.n_orderings == 1:
+            return self._by_chunks(latent, lambda flow, z: flow.bijection.inverse(z)[0])
+        ordering, X = self.flow_.draw_orderings(len(latent), generator).numpy(), np.empty_like(latent)
         for j in np.unique(ordering):
             rows = ordering == j
-            X[rows] = self._by_chunks(latent.numpy()[rows], lambda flow, z, j=int(j): flow.of_ordering(j).inverse(z)[0])
+            X[rows] = self._by_chunks(latent[rows], lambda flow, z, j=int(j): flow.of_ordering(j).inverse(z)[0])
         return X
 
     def transform(self, X: ArrayLike) -> np.ndarray:

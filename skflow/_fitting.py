@@ -188,7 +188,7 @@ class Fitting:
         judges = [fold.held_out[: None if mixtures else 0] for fold in folds]
         candidates: list[Candidate] = []
         for bent in (True, False):
-            preprocessing = [fit_preprocessing(table.x[rows], *self.bounds, bent=bent) for rows in typical]
+            preprocessing = [fit_preprocessing(table.x, rows, *self.bounds, bent=bent) for rows in typical]
             if bent and not any(map(is_bent, preprocessing)):
                 continue
             starts = [self._start(fold, first) for fold, first in zip(folds, preprocessing)]
@@ -241,7 +241,7 @@ class Fitting:
             return fit
         everything = self.table.everything
         typical = self.table.typical(everything.train)
-        preprocessing = fit_preprocessing(self.table.x[typical], *self.bounds, bent=bent)
+        preprocessing = fit_preprocessing(self.table.x, typical, *self.bounds, bent=bent)
         layers = self._layers(preprocessing, typical)
         base = refit_base(fit.latent.base, self._latent(preprocessing, layers, typical), self.table.rng)
         candidate = self._candidate([self._start(everything, preprocessing)], [Flow(layers, base)], bent)

@@ -14,6 +14,7 @@ from .flows.base_distribution import BaseDistribution, GaussianMixture, Standard
 from .flows.bijection import Bijection, Chain
 from .flows.marginal import MarginalGaussianization
 from .flows.marginal_fit import MAX_ROWS, MAX_ROWS_TO_COMPARE, far_from_normal, fit_marginals
+from .flows.preprocessing import MAX_ROWS as MAX_ROWS_TO_SCALE
 from .flows.preprocessing import Bounded, LogTails, Standardize
 from .flows.student_t import StudentT
 
@@ -28,33 +29,37 @@ BROAD_ROWS = 1.0  # what the broad component weighs
 BROAD_VARIANCE = 4.0  # times that of the rows, column by column
 
 
-def fit_preprocessing(x: Tensor, low: Tensor | None, high: Tensor | None, *, bent: bool) -> Chain:
+def fit_preprocessing(x: Tensor, rows: np.ndarray, low: Tensor | None, high: Tensor | None, *, bent: bool) -> Chain:
     """The first link of a flow: bounds, scale, columns far from normal bent towards it, and tails pulled in.
 
     Parameters
     ----------
     x : Tensor of shape (n, d)
+    rows : ndarray of int
+        The numbers of those to fit to, in random order: of many, the first ones are enough.
     low, high : Tensor of shape (d,) or None
     bent : bool
         Whether to Gaussianize the columns that gain from it; if not, straight lines between rows stay straight.
     """
     links: list[Bijection] = []
     with torch.no_grad():
+        some = x[rows[:MAX_ROWS_TO_SCALE]]
         if low is not None:
-            links.append(Bounded.fit(x, low, high))
-            x = links[0](x)[0]
-        scale = Standardize.fit(x, robust=bent)
+            links.append(Bounded.fit(some, low, high))
+            some = links[0](some)[0]
+        scale = Standardize.fit(some, robust=bent)
         links.append(scale)
         if bent:
-            columns = far_from_normal(scale(x[:MAX_ROWS_TO_COMPARE])[0])
+            columns = far_from_normal(scale(some[:MAX_ROWS_TO_COMPARE])[0])
             if len(columns):
-                links.append(fit_marginals(scale(x[:MAX_ROWS])[0], columns))
-    ends = torch.full_like(x[0], TAIL)
+                links.append(fit_marginals(Chain(links)(x[rows[:MAX_ROWS]])[0], columns))
+    ends = torch.full_like(some[0], TAIL)
     if low is None:
         low, high = -torch.inf * ends, torch.inf * ends
     # Towards a bound the latent column runs to infinity already; a heavier tail there would pile up mass on the bound.
     tails = LogTails(
-        torch.where(low.isfinite(), -torch.inf, -ends).to(x), torch.where(high.isfinite(), torch.inf, ends).to(x)
+        torch.where(low.isfinite(), -torch.inf, -ends).to(some),
+        torch.where(high.isfinite(), torch.inf, ends).to(some),
     )
     return Chain([*links, tails])
 

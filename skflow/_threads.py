@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-MIN_WORK_PER_THREAD = 2_000_000  # multiply-adds of one call; below it a thread costs more than it brings
+MIN_WORK_PER_THREAD = 4_000_000  # multiply-adds of one call; below it a thread costs about what it brings
 PATIENCE = 1.0  # seconds, after which one call is made on one thread for comparison
 MOST_LOST = 0.2  # of the time may be lost in waiting
 Result = TypeVar("Result")

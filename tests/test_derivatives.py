@@ -12,6 +12,7 @@ from skflow._start import fit_mixture
 from skflow._threads import Pace
 from skflow._training import Part, Plan, Trainer
 from skflow.flows import (
+    Chain,
     Flow,
     FlowSettings,
     MaskedAutoregressive,
@@ -21,6 +22,7 @@ from skflow.flows import (
 )
 from skflow.flows.evaluation import Evaluation
 from skflow.flows.networks import MaskedLinear, MaskedNetwork
+from skflow.flows.preprocessing import LogTails, Standardize
 from skflow.flows.tape import Tape
 
 D = 5
@@ -39,11 +41,19 @@ BASES = {
 }
 
 
-def build(name, base="normal", std=0.3):
+@pytest.fixture(params=[True, False], ids=["compiled", "torch"])
+def compiled(request):
+    if request.param:
+        pytest.importorskip("numba", reason="the loops are compiled by numba")
+    return request.param
+
+
+def build(name, base="normal", std=0.3, compiled=True):
     """A flow with weights off the identity, those that its masks hide among them."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        flow = Flow(build_flow(name, D, 0, FlowSettings(3, (16, 16), 4)).double(), BASES[base]())
+        flow = build_flow(name, D, 0, FlowSettings(3, (16, 16), 4, compiled=compiled))
+        flow = Flow(flow.double(), BASES[base]())
         with torch.no_grad():
             for p in flow.bijection.parameters():
                 p.add_(std * torch.randn_like(p))
@@ -56,8 +66,8 @@ def rows(n, seed):
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", FLOW_NAMES)
-def test_gradients_over_used_memory_are_those_of_autograd(name, base):
-    flow = build(name, base)
+def test_gradients_over_used_memory_are_those_of_autograd(name, base, compiled):
+    flow = build(name, base, compiled=compiled)
     x, weight = rows(40, 2), torch.linspace(-1, 1, 40, dtype=torch.float64)
     evaluation = Evaluation(flow, x, keeps=True)
     evaluation(rows(40, 1))
@@ -83,11 +93,12 @@ def test_a_batch_is_some_rows_and_the_weight_of_each_in_their_mean(weight):
 
 @pytest.mark.parametrize("name", FLOW_NAMES)
 @pytest.mark.parametrize("n", [3, 256, 300, 700])
-def test_tiles_change_nothing(name, n):
+def test_tiles_change_nothing(name, n, compiled):
     """Of one row to a tile that is filled up, or of several tiles with the units of wide layers in bands."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        flow = Flow(build_flow(name, D, 0, FlowSettings(2, (130, 150), 16)).double(), _mixture(False))
+        settings = FlowSettings(2, (130, 150), 16, compiled=compiled)
+        flow = Flow(build_flow(name, D, 0, settings).double(), _mixture(False))
         with torch.no_grad():
             for p in flow.bijection.parameters():
                 p.add_(0.1 * torch.randn_like(p))
@@ -115,9 +126,9 @@ def test_an_evaluation_takes_fewer_rows_than_it_was_recorded_for():
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", [*FLOW_NAMES, "glow", "maf-mog", "gaussianization"])
-def test_evaluations_over_shared_memory_are_the_density(name, base):
+def test_evaluations_over_shared_memory_are_the_density(name, base, compiled):
     """Links of a chain write over what those before them left, whoever they were."""
-    flow, x = build(name, base), rows(300, 1)
+    flow, x = build(name, base, compiled=compiled), rows(300, 1)
     evaluation = Evaluation(flow, x)
     evaluation(rows(300, 2))
     links = flow.bijection.links
@@ -127,6 +138,19 @@ def test_evaluations_over_shared_memory_are_the_density(name, base):
             z, term = link(z)
             log_abs_det = log_abs_det + term
         torch.testing.assert_close(evaluation(x), flow.base.log_prob(z) + log_abs_det, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("far", [0, 7])
+def test_tables_are_put_on_scale_in_tiles_as_in_rows(far):
+    low, high = torch.full((D,), -math.inf, dtype=torch.float64), torch.full((D,), 3.0, dtype=torch.float64)
+    low[1] = -2.5
+    scale = Standardize(torch.linspace(-1, 1, D, dtype=torch.float64), torch.linspace(0.5, 2, D, dtype=torch.float64))
+    flow, x = Flow(Chain([scale, LogTails(low, high)]), BASES["normal"]()), rows(300, 1).clamp(-1.0, 1.0)
+    x[:far, 1] -= 1e4
+    x[far // 2 : far, 3] += 1e6
+    evaluation = Evaluation(flow, x)
+    for _ in range(2):
+        torch.testing.assert_close(evaluation(x), flow.log_prob(x), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("memory", "n_kept", "n_shared"), [("scratch", 1, 1), ("keep", 3, 1), ("output", 3, 2)])
@@ -157,20 +181,24 @@ def test_sampling_feature_by_feature_is_the_same_with_and_without_a_graph(n_cont
 
 @pytest.mark.parametrize("t", [1, 3])
 @pytest.mark.parametrize("n_context", [0, 2])
-def test_masked_network_is_plain_arithmetic(t, n_context):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_masked_network_is_plain_arithmetic(t, n_context, compiled):
     """The bands, the order of the rows and the gradients, beside masked products of whole matrices."""
+    if compiled:
+        pytest.importorskip("numba", reason="the loops are compiled by numba")
     network, generator = MaskedNetwork(7, n_context, 20, (140, 70)).double(), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in network.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=generator))
-    h = torch.randn(t, n_context + 7, 5, dtype=torch.float64, generator=generator).requires_grad_()
+    network.compiled = compiled
+    h = torch.randn(t, n_context + 7, 32, dtype=torch.float64, generator=generator).requires_grad_()
     plain = h
     for i, layer in enumerate(network.layers()):
         used = layer.affine * layer.mask
         plain = used[:, 1:] @ (plain.relu() if i else plain) + used[:, :1]
-    order = network.row_order(t, h.device).order
-    assert (order is None) == (t == 1) and len(network.output.bands) > 1
-    plain = plain.view(t * 7, 20, 5).transpose(0, 1)
+    order = network.row_order(h).order
+    assert (order is None) == (t == 1 or compiled) and len(network.output.bands) > 1
+    plain = plain.view(t * 7, 20, 32).transpose(0, 1)
     plain = plain if order is None else plain.index_select(1, order)
     params = network(h)
     torch.testing.assert_close(params, plain, rtol=1e-12, atol=1e-12)

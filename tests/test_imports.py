@@ -34,7 +34,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The foundations know torch and nothing else; of their own, at most each other and the modules that split them up.
 FOUNDATIONS = ["flows.bijection", "flows.univariate", "flows.networks", "flows.mixture_cdf"]
 
-COMPILED = "flows.spline_kernels"  # an extra's: `flows.spline` imports it late, and does without where it is missing
+# What needs an extra: `flows.compiled.load` imports these late, and the others do without where it is missing.
+LOOPS = {name for name in MODULES if name.startswith("flows.compiled.loops.")}
 
 
 def imports(name):
@@ -76,9 +77,17 @@ def test_the_table_is_read():
 def test_flows_never_import_scikit_learn(name):
     """torch does the work; numpy and scipy may supply constants such as quadrature nodes, beyond the foundations."""
     allowed = {"torch"} if name in FOUNDATIONS else {"torch", "numpy", "scipy"}
-    if name == COMPILED:
-        allowed = {"numba", "numpy"}
+    if name in LOOPS:
+        allowed = {"numba", "llvmlite", "numpy"}
+    if name == "flows.compiled.team":
+        allowed = {"torch", "numba"}
     assert others(name) <= allowed, f"{name} imports {others(name) - allowed}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - LOOPS))
+def test_compiled_loops_are_imported_late(name):
+    """Only `load` imports them, and they each other."""
+    assert not own(name) & LOOPS
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("flows.")])
@@ -120,7 +129,7 @@ def test_extras_are_imported_where_they_are_used(name):
         if not getattr(node, "level", 0)
         for alias in node.names
     }
-    at_hand = STANDARD | REQUIRED | ({"numba"} if name == COMPILED else set())
+    at_hand = STANDARD | REQUIRED | ({"numba", "llvmlite"} if name in LOOPS else set())
     extras = {target.partition(".")[0] for target in names} - at_hand
     assert not extras, f"{name} imports {extras} at its top"
 

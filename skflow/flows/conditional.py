@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .bijection import Bijection, as_one_node
-from .networks import DenseNetwork, MaskedNetwork, Network, RowOrder
+from .networks import DenseNetwork, MaskedNetwork, Network
 from .tape import Tape
 from .tiles import from_tiles, to_tiles
 from .univariate import DifferentiatedUnivariate, Univariate
@@ -100,40 +100,34 @@ class Conditional(Bijection):
         if not self.differentiated:
             return super().record(tape, x, context)
         tape.next_link()
-        (t, _, n), rows = x.shape, self.network.row_order(len(x), x.device)
         params, network_back = self.network.record(tape, self._seen(x, context))
-        moved, log_slope, curve_back = self.univariate.record(tape, self._record_to_rows(tape, x, rows), params)
-        moved = _record_sorted(tape, moved, rows.undo, tape.output).view(t, -1, n)
-        log_slope = _record_sorted(tape, log_slope, rows.undo, tape.scratch).view(t, -1, n)
-        log_abs_det = tape.keep(t, n)
-        tape.add(torch.sum, log_slope, 1, out=log_abs_det)
+        moving, rows = self._record_moving(tape, x), self.network.row_order(x)
+        moved, log_abs_det, curve_back = self.univariate.record(tape, moving, params, rows)
         z = self._record_beside_kept(tape, x, moved)
 
         def record_back(tape, grad_z, grad_log_abs_det, to_input):
             tape.next_link()
-            grad_log_slope = _record_sorted(tape, grad_log_abs_det, rows.tile, tape.scratch)
             grad_params = tape.scratch(*params.transpose(0, 1).shape).transpose(0, 1)
-            grad_rows = self._record_to_rows(tape, grad_z, rows)
-            grad_rows = curve_back(tape, grad_rows, grad_log_slope, grad_params)
+            grad_moved = self._record_moving(tape, grad_z)
+            grad_moving = curve_back(tape, grad_moved, grad_log_abs_det, grad_params)
             n_context = 0 if context is None else context.shape[1]
             grad_input, grads = network_back(tape, grad_params, to_input or n_context > 0)
             grad_context = grad_input[:, :n_context] if n_context else None
             if not to_input:
                 return None, grad_context, grads
-            grad_moved = _record_sorted(tape, grad_rows, rows.undo, tape.output).view(t, -1, n)
-            grad_x = self._record_beside_kept(tape, grad_z, grad_moved)
+            grad_x = self._record_beside_kept(tape, grad_z, grad_moving)
             tape.add(grad_x[:, : self.n_seen].add_, grad_input[:, n_context:])
             return grad_x, grad_context, grads
 
         return z, log_abs_det, record_back
 
-    def _record_to_rows(self, tape: Tape, x: Tensor, rows: RowOrder) -> Tensor:
-        """The features of tiles that move, as the curves take them: (R, m)."""
-        if self.n_kept:
-            moving = tape.keep(len(x), x.shape[1] - self.n_kept, x.shape[2])
-            tape.add(moving.copy_, x[:, self.n_kept :])
-            x = moving
-        return _record_sorted(tape, x.view(-1, x.shape[2]), rows.order, tape.keep)
+    def _record_moving(self, tape: Tape, x: Tensor) -> Tensor:
+        """The features of tiles that move."""
+        if not self.n_kept:
+            return x
+        moving = tape.keep(len(x), x.shape[1] - self.n_kept, x.shape[2])
+        tape.add(moving.copy_, x[:, self.n_kept :])
+        return moving
 
     def _record_beside_kept(self, tape: Tape, x: Tensor, moved: Tensor) -> Tensor:
         """Tiles of all features."""
@@ -146,7 +140,7 @@ class Conditional(Bijection):
     def _map(self, direction: Callable, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows through the curves, in one direction, whose parameters the features seen in ``x`` give."""
         n, x = len(x), to_tiles(x)
-        rows = self.network.row_order(len(x), x.device)
+        rows = self.network.row_order(x)
         params = self.network(torch.cat(self._seen(x, None if context is None else to_tiles(context)), 1))
         moved = x[:, self.n_kept :].reshape(-1, x.shape[2])
         moved = moved if rows.order is None else moved.index_select(0, rows.order)
@@ -160,15 +154,6 @@ class Conditional(Bijection):
         """What the network sees of tiles, from top to bottom."""
         seen = x[:, : self.n_seen]
         return [seen] if context is None else [context, seen]
-
-
-def _record_sorted(tape: Tape, rows: Tensor, index: Tensor | None, memory: Callable) -> Tensor:
-    """Rows (R, m) by their numbers, in ``memory`` of the tape; None for all in turn."""
-    if index is None:
-        return rows
-    out = memory(len(index), rows.shape[1])
-    tape.add(torch.index_select, rows, 0, index, out=out)
-    return out
 
 
 class Coupling(Conditional):
@@ -200,8 +185,10 @@ class MaskedAutoregressive(Conditional):
         super().__init__(univariate, network, 0, n_features)
 
     def inverse(self, z, context=None):
-        n, z = len(z), to_tiles(z)
-        rollout = self.network.rollout(z, None if context is None else to_tiles(context))
+        n, z, context = len(z), to_tiles(z), None if context is None else to_tiles(context)
+        if self.differentiated and (compiled := self.network.invert_compiled(self.univariate, z, context)):
+            return tuple(from_tiles(v, n) for v in compiled)
+        rollout = self.network.rollout(z, context)
         log_slopes = []
         for i, z_i in enumerate(z.unbind(1)):
             x_i, log_slope = self.univariate.inverse(z_i, rollout.params(i))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -23,11 +24,17 @@ class Connections(NamedTuple):
         By how much the weights of a unit start larger, as it sees fewer inputs.
     bands : list of (start, stop, n_seen)
         Bands of units, and the number of leading inputs, the ones among them, that each can see.
+    n_seen : Tensor of shape (n_out,), int
+        The number of leading inputs that each unit can see.
+    first_seen : Tensor of shape (1 + n_in,), int
+        The first unit that sees each input.
     """
 
     mask: Tensor
     gain: Tensor
     bands: list[tuple[int, int, int]]
+    n_seen: Tensor
+    first_seen: Tensor
 
     @classmethod
     def between(cls, in_degrees: Tensor, out_degrees: Tensor, group: int = 1) -> Connections:
@@ -39,7 +46,8 @@ class Connections(NamedTuple):
         n_bands = max(1, min(MAX_BANDS, n_out // UNITS_PER_BAND, n_groups))
         edges = [round(i * n_groups / n_bands) * group for i in range(n_bands + 1)]
         bands = [(start, stop, int(n_seen[stop - 1])) for start, stop in zip(edges, edges[1:])]
-        return cls(mask, (n_in / (n_seen - 1).clamp_min(1)).sqrt()[:, None], bands)
+        gain = (n_in / (n_seen - 1).clamp_min(1)).sqrt()[:, None]
+        return cls(mask, gain, bands, n_seen.long(), n_out - mask.sum(0).long())
 
 
 def _degrees(n_features: int, n_context: int, hidden_layer_sizes: tuple[int, ...]) -> list[Tensor]:
@@ -68,3 +76,14 @@ def counts_by_degree(n_features: int, n_context: int, hidden_layer_sizes: tuple[
     """The numbers of inputs and of hidden units of degree 0, 1, ..., n_features - 1, level by level."""
     degrees = _degrees(n_features, n_context, hidden_layer_sizes)
     return [torch.bincount(units, minlength=n_features)[:n_features].tolist() for units in degrees]
+
+
+@functools.lru_cache(maxsize=16)
+def starts_by_degree(
+    n_features: int, n_context: int, n_params: int, hidden_layer_sizes: tuple[int, ...]
+) -> list[Tensor]:
+    """Of every layer the first units of degree 0, 1, ..., n_features - 1 and the number of units; of shape (d + 1,)."""
+    with torch.inference_mode(False):
+        counts = counts_by_degree(n_features, n_context, hidden_layer_sizes)
+        layers = [*counts[1:], [n_params] * n_features]
+        return [torch.tensor([0, *itertools.accumulate(count)]) for count in layers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -94,6 +95,7 @@ class Flow(nn.Module):
         """The inverse of `to_latent`."""
         return self.bijection.inverse(self.base.from_normal(z), context)[0]
 
+    @functools.cached_property
     def width(self) -> int:
         """Numbers per row of the widest layer, from which memory and work per row follow."""
         return max([p.numel() // p.shape[-1] for p in self.parameters() if p.dim() > 1], default=1)

@@ -13,15 +13,22 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .degrees import Connections, connections, counts_by_degree
+from .compiled import load
+from .compiled.network import CompiledNetwork
+from .compiled.rollout import invert
+from .compiled.team import is_shared
+from .degrees import Connections, connections, counts_by_degree, starts_by_degree
 from .rollout import GraphRollout, Rollout
+from .row_order import RowOrder, row_order
 from .tape import Tape
+from .tiles import LANES
+from .univariate import DifferentiatedUnivariate
 
 _relu_gradient = torch.ops.aten.threshold_backward.grad_input
 
@@ -35,6 +42,10 @@ class DenseLinear(nn.Module):
         The bias and the weight: inputs come with a row of ones on top, so that a product adds the bias as well.
     bands : list of (start, stop, n_seen)
         Bands of units, and the number of leading inputs, the ones among them, that each can see.
+    mask : Tensor of shape (n_out, 1 + n_in) or None
+        One where ``affine`` counts; None for everywhere.
+    n_seen, first_seen : Tensor of shape (n_out,) and (1 + n_in,), int, or None
+        For every unit the number of leading inputs that it can see, and for every input the first unit that sees it.
     """
 
     def __init__(self, n_in: int, n_out: int, *, zero: bool = False):
@@ -44,6 +55,8 @@ class DenseLinear(nn.Module):
         affine = torch.empty(n_out, 1 + n_in, dtype=torch.float32).uniform_(-bound, bound)
         self.affine = nn.Parameter(affine.to(torch.get_default_dtype()))
         self.bands = [(0, n_out, 1 + n_in)]
+        for name in ("mask", "n_seen", "first_seen"):
+            self.register_buffer(name, None, persistent=False)
 
     @property
     def bias(self) -> Tensor:
@@ -64,21 +77,14 @@ class DenseLinear(nn.Module):
 
 
 class MaskedLinear(DenseLinear):
-    """An affine layer where units see some of the inputs.
-
-    Attributes
-    ----------
-    mask : Tensor of shape (n_out, 1 + n_in)
-        One where ``affine`` counts.
-    """
+    """An affine layer where units see some of the inputs."""
 
     def __init__(self, seen: Connections, *, zero: bool = False):
-        mask, gain, bands = seen
-        super().__init__(mask.shape[1] - 1, len(mask))
-        self.bands = bands
-        self.register_buffer("mask", mask.to(self.affine.dtype), persistent=False)
+        super().__init__(seen.mask.shape[1] - 1, len(seen.mask))
+        self.bands = seen.bands
+        self.mask, self.n_seen, self.first_seen = seen.mask.to(self.affine.dtype), seen.n_seen, seen.first_seen
         with torch.no_grad():
-            self.affine.mul_(0.0 if zero else gain).mul_(mask)
+            self.affine.mul_(0.0 if zero else seen.gain).mul_(self.mask)
 
     def record_used(self, tape, used):
         tape.add(torch.mul, self.affine, self.mask, out=used)
@@ -93,33 +99,6 @@ class MaskedLinear(DenseLinear):
     def n_idle(self) -> int:
         """Number of entries of ``affine`` that the mask hides."""
         return int((self.mask == 0).sum())
-
-
-class RowOrder(NamedTuple):
-    """How the rows of a curve's values, one for every tile and feature, are sorted: by band of features first.
-
-    Attributes
-    ----------
-    order, undo : Tensor of shape (R,), int, or None
-        From tile by tile to band by band, and back; None where these are the same.
-    tile : Tensor of shape (R,), int
-        The tile of each row.
-    """
-
-    order: Tensor | None
-    undo: Tensor | None
-    tile: Tensor
-
-
-@functools.lru_cache(maxsize=256)
-def _row_order(n_tiles: int, bands: tuple[tuple[int, int], ...], device: torch.device) -> RowOrder:
-    with torch.inference_mode(False):
-        n_features = bands[-1][1]
-        numbers = torch.arange(n_tiles * n_features, device=device).view(n_tiles, n_features)
-        order = torch.cat([numbers[:, start:stop].flatten() for start, stop in bands])
-        if n_tiles == 1 or len(bands) == 1:
-            return RowOrder(None, None, order // n_features)
-        return RowOrder(order, torch.argsort(order), order // n_features)
 
 
 def _parts(flat: Tensor, bands: Sequence[tuple[int, int, int]], t: int, n: int) -> list[Tensor]:
@@ -148,7 +127,14 @@ class Network(nn.Module):
     output : DenseLinear or MaskedLinear
         Its units are n_out groups of n_params.
     n_params : int
+
+    Attributes
+    ----------
+    compiled : bool, default=True
+        Whether compiled loops may be loaded.
     """
+
+    compiled = True
 
     def __init__(self, hidden: Sequence[nn.Module], output: nn.Module, n_params: int):
         super().__init__()
@@ -160,10 +146,18 @@ class Network(nn.Module):
         """The layers in order, the output's last."""
         return [*self.hidden, self.output]
 
-    def row_order(self, n_tiles: int, device: torch.device) -> RowOrder:
-        """How the rows of the parameters are sorted."""
-        bands = tuple((start // self.n_params, stop // self.n_params) for start, stop, _ in self.output.bands)
-        return _row_order(n_tiles, bands, device)
+    def row_order(self, like: Tensor) -> RowOrder:
+        """How the rows of the parameters are sorted, for tiles like these."""
+        bands = [(start // self.n_params, stop // self.n_params) for start, stop, _ in self.output.bands]
+        if self.loops(like):
+            bands = [(0, bands[-1][1])]
+        return row_order(len(like), tuple(bands), like.device)
+
+    def loops(self, like: Tensor) -> ModuleType | None:
+        """The compiled loops, where they are of use for tiles like these."""
+        numbers = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
+        fits = numbers and like.dtype == self.output.affine.dtype and like.shape[2] % LANES == 0
+        return load("network") if self.compiled and fits and is_shared() else None
 
     def forward(self, h: Tensor) -> Tensor:
         return _Evaluated.apply(self, h, *self.parameters())
@@ -179,6 +173,8 @@ class Network(nn.Module):
             with respect to the input, or None where it is not wanted, and to the parameters. ``grad_params`` is laid
             out as ``params`` is.
         """
+        if loops := self.loops(parts[0]):
+            return self._record_compiled(tape, parts, loops)
         t, _, n = parts[0].shape
         h = _with_ones(tape, t, sum(part.shape[1] for part in parts), n)
         tape.add(torch.cat, list(parts), 1, out=h[:, 1:])
@@ -197,6 +193,19 @@ class Network(nn.Module):
                     tape.add(torch.clamp_min, part, 0, out=above[:, 1 + start : 1 + stop])
             h = above
         return out.view(-1, self.n_params, n).transpose(0, 1), functools.partial(_record_back, kept)
+
+    def _record_compiled(self, tape, parts, loops):
+        source = parts[0]
+        if len(parts) > 1 or source.stride()[1:] != (source.shape[2], 1):
+            source = tape.keep(len(source), sum(part.shape[1] for part in parts), source.shape[2])
+            tape.add(torch.cat, list(parts), 1, out=source)
+        network = CompiledNetwork(self.layers(), loops, tape, source)
+
+        def record_back(tape, grad_params, to_input):
+            grad_output = grad_params.transpose(0, 1).view_as(network.output)
+            return network.record_back(tape, grad_output, to_input)
+
+        return network.output.view(-1, self.n_params, source.shape[2]).transpose(0, 1), record_back
 
 
 RecordBack = Callable[[Tape, Tensor, bool], tuple[Tensor | None, list[Tensor]]]
@@ -296,6 +305,18 @@ class MaskedNetwork(Network):
         self.n_features = n_features
         self.n_context = n_context
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+
+    def invert_compiled(
+        self, univariate: DifferentiatedUnivariate, z: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """The features and log |det dx/dz| of tiles ``z`` in the sequential direction, where compiled loops can."""
+        usable = self.loops(z) and univariate.loops(z) and not torch.is_grad_enabled()
+        if not (usable and (loops := load("rollout"))):
+            return None
+        starts = starts_by_degree(self.n_features, self.n_context, self.n_params, self.hidden_layer_sizes)
+        affines, n_seen = zip(*((layer.masked(), layer.n_seen) for layer in self.layers()))
+        curve = loops.CURVES[univariate.name], univariate.constants(z.dtype)
+        return invert(loops, *curve, affines, n_seen, starts, self.n_params, z, context)
 
     def rollout(self, like: Tensor, context: Tensor | None) -> Rollout:
         """Start an evaluation feature by feature, for the sequential direction.

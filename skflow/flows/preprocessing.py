@@ -43,8 +43,19 @@ class Standardize(Bijection):
         tiny = torch.finfo(x.dtype).eps * shift.abs()
         return cls(shift, torch.where(scale > tiny, scale, torch.ones_like(scale)))
 
+    @property
+    def tiled(self):
+        return True
+
     def forward(self, x, context=None):
         return (x - self.shift) / self.scale, -self.scale.log().sum().expand(len(x))
+
+    def record(self, tape, x, context=None):
+        tape.next_link()
+        z = tape.output(*x.shape)
+        tape.add(torch.sub, x, self.shift[:, None], out=z)
+        tape.add(z.div_, self.scale[:, None])
+        return z, -self.scale.log().sum().expand(len(x), x.shape[2]), None
 
     def inverse(self, z, context=None):
         return z * self.scale + self.shift, self.scale.log().sum().expand(len(z))
@@ -75,6 +86,28 @@ class LogTails(Bijection):
         log_excess = torch.log1p(excess.abs())
         z = x.index_put(index, end + torch.copysign(log_excess, excess)) if len(row) else x
         return z, x.new_zeros(len(x)).index_add(0, row, -log_excess)
+
+    @property
+    def tiled(self):
+        return True
+
+    def record(self, tape, x, context=None):
+        tape.next_link()
+        z, log_abs_det = tape.output(*x.shape), tape.keep(len(x), x.shape[2])
+        tape.add(torch.clamp, x, self.low[:, None], self.high[:, None], out=z)
+        tape.add(log_abs_det.zero_)
+
+        def add_tails():
+            if z.equal(x):
+                return
+            tile, column, row = index = (z != x).nonzero(as_tuple=True)
+            excess = x[index] - z[index]
+            log_excess = torch.log1p(excess.abs())
+            z[index] += torch.copysign(log_excess, excess)
+            log_abs_det.index_put_((tile, row), -log_excess, accumulate=True)
+
+        tape.add(add_tails)
+        return z, log_abs_det, None
 
     def inverse(self, z, context=None):
         inner = torch.clamp(z, self.low, self.high)

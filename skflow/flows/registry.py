@@ -11,6 +11,7 @@ from .bijection import Bijection, Chain, Inverse
 from .conditional import Coupling, Elementwise, MaskedAutoregressive
 from .linear import LU, ActNorm, Permutation, Rotation
 from .mixture_cdf import MixtureCDF
+from .networks import Network
 from .residual import Planar, Radial, Sylvester
 from .sigmoids import SigmoidMixture
 from .spline import RationalQuadraticSpline
@@ -35,7 +36,7 @@ class FlowSettings:
     ordering : str
         Of the columns of autoregressive layers: one of `ORDERINGS`.
     compiled : bool
-        Whether splines may go through compiled loops, which take half a second to load.
+        Whether networks and splines may go through compiled loops, which take half a second to load.
     """
 
     depth: int
@@ -117,7 +118,7 @@ def _additive(s: FlowSettings) -> Univariate:
 
 
 def _affine(s: FlowSettings) -> Univariate:
-    return Affine()
+    return Affine(compiled=s.compiled)
 
 
 def _spline(s: FlowSettings) -> Univariate:
@@ -208,7 +209,11 @@ def build_flow(name: str, n_features: int, n_context: int, settings: FlowSetting
         if recipe.permuted and n_features > 1:
             links += _reordering(i, n_features, settings.ordering)
         links += [build(n_features, n_context, settings) for build in builders]
-    return Chain(links)
+    chain = Chain(links)
+    for module in chain.modules():
+        if isinstance(module, Network):
+            module.compiled = settings.compiled
+    return chain
 
 
 def _reordering(i: int, n_features: int, ordering: str) -> list[Bijection]:

@@ -13,29 +13,24 @@ an axis of two in front of the bins: half as many operations on small tensors. M
 summed and multiplied several times faster than booleans, and the softmax is never divided out: knots times the sum of
 the exponentials are compared with values times that sum.
 
-In single precision, that of training, up to `MAX_COMPILED` values go through compiled loops both ways
-(`skflow.flows.spline_kernels`) where numba is installed; the way back only where no gradient is wanted. In double
-precision both directions are computed here alone, so that they round alike.
+Where numba is installed, compiled loops stand in for torch's operations both ways (`skflow.flows.compiled.spline`); for
+the inverse only where no gradient is wanted.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .tape import Tape
-from .univariate import DifferentiatedUnivariate
+from .univariate import DifferentiatedUnivariate, as_tensor
 
-MAX_COMPILED = 100_000  # values; of more, torch's operations on several threads may be as fast
 MIN_BIN = 1e-3  # least width and height of a bin, as a share of the interval
 MIN_SLOPE = 1e-3  # least slope at an inner knot
 UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))  # raw zero gives a slope of one
-_softplus = torch.ops.aten.softplus.out
 
 
 class RationalQuadraticSpline(DifferentiatedUnivariate):
@@ -45,15 +40,15 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
     allows the compiled loops where they are installed.
     """
 
+    name = "spline"
+
     def __init__(self, n_bins: int = 8, bound: float = 5.0, compiled: bool = True):
         self.n_bins = n_bins
         self.bound = bound
         self.compiled = compiled
         self.n_params = 3 * n_bins - 1
 
-    def record(self, tape, x, params):
-        if kernels := self._kernels_for(x):
-            return record_compiled(tape, x, params, self.n_bins, self.bound, kernels)
+    def record_rows(self, tape, x, params):
         z, log_slope, kept = tape.output(*x.shape), tape.keep(*x.shape), []
 
         def evaluate():
@@ -69,10 +64,9 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         tape.add(evaluate)
         return z, log_slope, record_back
 
-    def _kernels_for(self, x):
-        """The compiled loops, where they are of use."""
-        small = x.numel() <= MAX_COMPILED and x.device.type == "cpu"
-        return _kernels() if self.compiled and small and x.dtype == torch.float32 else None
+    def constants(self, dtype):
+        step = 2 * self.bound * MIN_BIN
+        return as_tensor((self.bound, 2 * self.bound - self.n_bins * step, step, UNIT_SLOPE, MIN_SLOPE), dtype)
 
     def _evaluate(self, x, params, z, log_slope):
         """Write the results, and return what the derivative needs."""
@@ -126,12 +120,8 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         torch.lerp(gz, g_x, inside, out=grad_x)
 
     def inverse(self, z, params):
-        if not torch.is_grad_enabled() and (kernels := self._kernels_for(z)):
-            tape, n = Tape(z), z.shape[-1]
-            rows = z.reshape(-1, n).contiguous(), params.movedim(0, -2).reshape(-1, self.n_params, n).contiguous()
-            x, log_slope = record_values(tape, *rows, self.n_bins, self.bound, kernels, inverse=True)[:2]
-            tape.run()
-            return x.view(z.shape), log_slope.neg_().view(z.shape)
+        if compiled := self._inverse_compiled(z, params):
+            return compiled
         b = _Bin(z, params, self.n_bins, self.bound, by_height=True)
         (w, h), (x0, y0), (d0, d1) = b.size.unbind(-2), b.corner.unbind(-2), b.slopes.unbind(-2)
         s = h / w
@@ -146,63 +136,6 @@ class RationalQuadraticSpline(DifferentiatedUnivariate):
         _, den, slope = _curve(t, s, d0, d1)
         ratio = s / den
         return torch.addcmul(x0, t, w) + (z - b.inner), -(ratio * ratio * slope).log()
-
-
-@functools.lru_cache(maxsize=1)
-def _kernels():
-    """The compiled loops, or None where numba is missing or finds no folder to keep them in."""
-    try:
-        from . import spline_kernels
-    except (ImportError, RuntimeError):
-        return None
-    return spline_kernels
-
-
-def record_compiled(tape: Tape, x: Tensor, params: Tensor, n_bins: int, bound: float, kernels: ModuleType):
-    """`RationalQuadraticSpline.record` with the compiled loops."""
-    laid_out = params.transpose(0, 1)
-    z, log_slope, exp, raw, kept, interval = record_values(tape, x, laid_out, n_bins, bound, kernels)
-
-    def record_back(tape, grad_z, grad_log_slope, grad_params):
-        grad_x, rise = tape.output(*x.shape), tape.scratch(*raw.shape)
-        grads = (v.numpy() for v in (grad_z, grad_log_slope, grad_x, grad_params.transpose(0, 1)))
-        tape.add(torch.sigmoid, raw, out=rise)
-        tape.add(kernels.backward, x.numpy(), exp.numpy(), rise.numpy(), *interval[:2], kept, *grads)
-        return grad_x
-
-    return z, log_slope, record_back
-
-
-def record_values(
-    tape: Tape, v: Tensor, params: Tensor, n_bins: int, bound: float, kernels: ModuleType, inverse: bool = False
-):
-    """Record the curve, or its inverse, of values (R, n) with the compiled loops; ``params`` are (R, n_params, n).
-
-    Returns
-    -------
-    result : Tensor of shape (R, n)
-    log_slope : Tensor of shape (R, n)
-        Of the curve, in either direction.
-    exp, raw, kept, interval
-        What the derivative needs, in the terms of `skflow.flows.spline_kernels`.
-    """
-    (n_rows, n), number = v.shape, v.new_empty(0).numpy().dtype.type
-    step = 2 * bound * MIN_BIN
-    # The end of the interval, what softmax shares out of it, and the least size of a bin.
-    interval = number(bound), number(2 * bound - n_bins * step), number(step)
-    result, log_slope = tape.output(n_rows, n), tape.keep(n_rows, n)
-    exp, raw, slopes = tape.keep(n_rows, 2, n_bins, n), tape.keep(n_rows, 2, n), tape.scratch(n_rows, 2, n)
-    kept, logits = tape.keep(n_rows, kernels.KEPT, n).numpy(), params.numpy()
-    tape.add(kernels.centre, logits, exp.numpy())
-    tape.add(exp.exp_)
-    tape.add(kernels.locate, v.numpy(), exp.numpy(), logits, *interval, int(inverse), kept, raw.numpy())
-    tape.add(raw.add_, UNIT_SLOPE)
-    tape.add(_softplus, raw, out=slopes)
-    tape.add(slopes.add_, MIN_SLOPE)
-    curve = kernels.invert if inverse else kernels.curve
-    tape.add(curve, v.numpy(), slopes.numpy(), *interval, kept, result.numpy(), log_slope.numpy())
-    tape.add(log_slope.log_)
-    return result, log_slope, exp, raw, kept, interval
 
 
 @functools.lru_cache(maxsize=64)
