@@ -14,8 +14,7 @@ from .flows.base_distribution import BaseDistribution, GaussianMixture, Standard
 from .flows.bijection import Bijection, Chain
 from .flows.marginal import MarginalGaussianization
 from .flows.marginal_fit import MAX_ROWS, MAX_ROWS_TO_COMPARE, far_from_normal, fit_marginals
-from .flows.preprocessing import MAX_ROWS as MAX_ROWS_TO_SCALE
-from .flows.preprocessing import Bounded, LogTails, Standardize
+from .flows.preprocessing import MAX_ROWS_TO_SCALE, Bounded, LogTails, Standardize
 from .flows.student_t import StudentT
 
 COMPONENTS = (2, 4, 8, 16, 32)

@@ -2,11 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import make_moons
 
 from skflow.flows import FLOWS
 
 from .estimators import fit_quietly, quick
+
+
+@pytest.fixture
+def two_threads():
+    """As many as torch then may use."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

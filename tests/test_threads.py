@@ -7,13 +7,7 @@ import torch
 from skflow import FlowDensity, _threads
 from skflow._threads import MIN_WORK_PER_THREAD, Pace, threads_for
 
-
-@pytest.fixture(autouse=True)
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 class Machine:

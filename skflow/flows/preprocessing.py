@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .bijection import Bijection
 
-MAX_ROWS = 5_000  # statistics of a longer table are read off its first rows
+MAX_ROWS_TO_SCALE = 5_000  # statistics of a longer table are read off its first rows
 
 
 def _quartiles(x):
@@ -33,7 +33,7 @@ class Standardize(Bijection):
         The quartiles ignore outliers of any size; a column where half of the rows agree has none and falls back. Where
         ``robust`` is false, mean and standard deviation, as long as they are finite.
         """
-        x = x[:MAX_ROWS]
+        x = x[:MAX_ROWS_TO_SCALE]
         shift = x.mean(0)
         scale = (x - shift).square_().mean(0).sqrt()
         if robust or not scale.isfinite().all():
@@ -61,6 +61,14 @@ class Standardize(Bijection):
         return z * self.scale + self.shift, self.scale.log().sum().expand(len(z))
 
 
+def _tails(x, inner):
+    """Where numbers differ from ``inner``, the nearest ones within; what becomes of them, and how far in logarithms."""
+    index = (inner != x).nonzero(as_tuple=True)
+    excess = x[index] - inner[index]
+    log_excess = torch.log1p(excess.abs())
+    return index, inner[index] + torch.copysign(log_excess, excess), log_excess
+
+
 class LogTails(Bijection):
     """The identity on [low, high], logarithmic beyond: ``z = high + log(1 + x - high)`` above, likewise below.
 
@@ -80,12 +88,9 @@ class LogTails(Bijection):
 
     def forward(self, x, context=None):
         inner = torch.clamp(x, self.low, self.high)
-        row, _ = index = (inner != x).nonzero(as_tuple=True)
-        end = inner[index]
-        excess = x[index] - end
-        log_excess = torch.log1p(excess.abs())
-        z = x.index_put(index, end + torch.copysign(log_excess, excess)) if len(row) else x
-        return z, x.new_zeros(len(x)).index_add(0, row, -log_excess)
+        index, tail, log_excess = _tails(x, inner)
+        z = x.index_put(index, tail) if len(tail) else x
+        return z, x.new_zeros(len(x)).index_add(0, index[0], -log_excess)
 
     @property
     def tiled(self):
@@ -100,11 +105,9 @@ class LogTails(Bijection):
         def add_tails():
             if z.equal(x):
                 return
-            tile, column, row = index = (z != x).nonzero(as_tuple=True)
-            excess = x[index] - z[index]
-            log_excess = torch.log1p(excess.abs())
-            z[index] += torch.copysign(log_excess, excess)
-            log_abs_det.index_put_((tile, row), -log_excess, accumulate=True)
+            index, tail, log_excess = _tails(x, z)
+            z[index] = tail
+            log_abs_det.index_put_(index[::2], -log_excess, accumulate=True)
 
         tape.add(add_tails)
         return z, log_abs_det, None

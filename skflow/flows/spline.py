@@ -13,8 +13,8 @@ an axis of two in front of the bins: half as many operations on small tensors. M
 summed and multiplied several times faster than booleans, and the softmax is never divided out: knots times the sum of
 the exponentials are compared with values times that sum.
 
-Where numba is installed, compiled loops stand in for torch's operations both ways (`skflow.flows.compiled.spline`); for
-the inverse only where no gradient is wanted.
+Where numba is installed, compiled loops (`skflow.flows.compiled.loops.spline`) stand in for torch's operations both
+ways; for the inverse only where no gradient is wanted.
 """
 
 from __future__ import annotations

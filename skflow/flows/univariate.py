@@ -68,13 +68,13 @@ class DifferentiatedUnivariate(Univariate):
 
     Attributes
     ----------
-    name : str
-        That of the compiled loops in `skflow.flows.compiled`, which stand in for torch's operations.
+    name : str or None
+        That of the loops in `skflow.flows.compiled` that stand in for torch's operations, where there are any.
     compiled : bool, default=True
         Whether they may be loaded.
     """
 
-    name: str
+    name: str | None = None
     compiled = True
 
     def record(
@@ -122,14 +122,14 @@ class DifferentiatedUnivariate(Univariate):
         raise NotImplementedError
 
     def constants(self, dtype: torch.dtype) -> Tensor:
-        """What the compiled loops ask for."""
+        """What the compiled loops ask for, shape (k,)."""
         raise NotImplementedError
 
     def loops(self, v: Tensor) -> ModuleType | None:
         """The compiled loops, where they are of use for values like these."""
         fits = v.device.type == "cpu" and v.dtype in (torch.float32, torch.float64) and v.shape[-1] % LANES == 0
         shared = is_shared() or v.numel() <= MAX_ALONE
-        return load(self.name) if self.compiled and fits and shared else None
+        return load(self.name) if self.name and self.compiled and fits and shared else None
 
     def _record_compiled(self, loops, tape, x, params):
         curve = CompiledCurve(loops, tape, x, params.transpose(0, 1), self.constants(x.dtype))

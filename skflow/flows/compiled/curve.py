@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..tape import Tape
 from ..tiles import LANES
-from .team import Call, Step, address, loop_for, most_threads
+from .team import Call, Step, address, most_threads
 
 WORK_PER_PARAMETER = 10  # of a value, in multiply-adds
 
@@ -24,8 +24,8 @@ class CompiledCurve:
     v : Tensor of shape (t, d, n)
         n is a multiple of `skflow.flows.tiles.LANES`.
     params : Tensor of shape (t d, n_params, n)
-    constants : Tensor
-        What the loops ask for.
+    constants : Tensor of shape (k,)
+        What the loops ask for: `DifferentiatedUnivariate.constants`.
     inverse : bool, default=False
 
     Attributes
@@ -51,9 +51,9 @@ class CompiledCurve:
         self._record(tape, "forward")
 
     def _record(self, tape, name, *gradients):
-        step = Step(loop_for(self._loops, name, self._v), len(self._v) * self._v.shape[2] // LANES, self._work)
+        step = Step(getattr(self._loops, name), len(self._v) * self._v.shape[2] // LANES, self._work)
         arguments = [*self._arguments, *(address(gradient) for gradient in gradients)]
-        tape.add(Call([step], arguments, [*self._memory, *gradients]))
+        tape.add(Call([step], self._v.dtype, arguments, [*self._memory, *gradients]))
 
     def record_back(self, tape: Tape, grad_z: Tensor, grad_log_abs_det: Tensor, grad_params: Tensor) -> Tensor:
         """Record the derivative; the memory of the gradient with respect to ``v``.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..tape import Tape
 from ..tiles import LANES
-from .team import Call, Step, address, loop_for, most_threads
+from .team import Call, Step, address, most_threads
 
 
 class CompiledNetwork:
@@ -25,6 +25,10 @@ class CompiledNetwork:
     tape : Tape
     source : Tensor of shape (t, n_in, m)
         The input; the features of a tile are contiguous.
+
+    Attributes
+    ----------
+    output : Tensor of shape (t, n_out, m)
     """
 
     def __init__(self, layers: Sequence, loops: ModuleType, tape: Tape, source: Tensor):
@@ -51,11 +55,11 @@ class CompiledNetwork:
 
     def _by_rows(self, name):
         n_rows = len(self._source) * self._source.shape[2]
-        return Step(loop_for(self._loops, name, self._source), n_rows // LANES, self._n_weights * n_rows)
+        return Step(getattr(self._loops, name), n_rows // LANES, self._n_weights * n_rows)
 
     def _by_units(self, name, work_per_weight):
         n_items = sum(-(-len(affine) // self._loops.ITEM_UNITS) for affine in self._affines)
-        return Step(loop_for(self._loops, name, self._source), n_items, self._n_weights * work_per_weight)
+        return Step(getattr(self._loops, name), n_items, self._n_weights * work_per_weight)
 
     def _record(self, tape, steps, **columns):
         source, (t, _, m), slot = self._source, self._source.shape, 2 * self._widest * self._loops.VECTOR_BYTES
@@ -64,7 +68,8 @@ class CompiledNetwork:
         table = self._table.copy()
         self._fill(table, **columns)
         sizes = [t, m, len(self._affines), address(workspace), slot, address(source), source.stride(0)]
-        tape.add(Call(steps, sizes + table, [*self._memory, *itertools.chain(*columns.values()), workspace, source]))
+        memory = [*self._memory, *itertools.chain(*columns.values()), workspace, source]
+        tape.add(Call(steps, source.dtype, sizes + table, memory))
 
     def record_back(self, tape: Tape, grad_output: Tensor, to_input: bool) -> tuple[Tensor | None, list[Tensor]]:
         """Record the derivative; the memory of the gradients with respect to the input and to the parameters."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..tiles import LANES
-from .team import Call, Step, address, loop_for, most_threads
+from .team import Call, Step, address, most_threads
 
 
 def invert(
@@ -32,13 +32,13 @@ def invert(
         `skflow.flows.compiled.loops.rollout`.
     curve : int
         One of those that the module knows.
-    constants : Tensor
+    constants : Tensor of shape (k,)
         What the curve's loops ask for.
-    affines : sequence of Tensor
+    affines : sequence of Tensor of shape (n_out, 1 + n_in)
         Of every layer the masked weights, behind the bias.
-    n_seen : sequence of Tensor
+    n_seen : sequence of Tensor of shape (n_out,), int
         The number of leading inputs that each unit can see.
-    starts : sequence of Tensor
+    starts : sequence of Tensor of shape (d + 1,), int
         See `skflow.flows.degrees.starts_by_degree`.
     n_params : int
     z : Tensor of shape (t, d, m)
@@ -63,6 +63,6 @@ def invert(
     memory = [constants, workspace, z, context, x, log_abs_det]
     places = [address(v) for v in memory]
     arguments = [*sizes, *places[:2], slot, *places[2:], *itertools.chain(*layers)]
-    step = Step(loop_for(loops, "invert", z), t * m // LANES, work)
-    Call([step], arguments, [*memory, *affines, *n_seen, *starts])()
+    step = Step(loops.invert, t * m // LANES, work)
+    Call([step], z.dtype, arguments, [*memory, *affines, *n_seen, *starts])()
     return x, log_abs_det

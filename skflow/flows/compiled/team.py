@@ -6,13 +6,12 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-MIN_WORK_PER_THREAD = 200_000  # multiply-adds of one call
+MIN_WORK_PER_THREAD = 200_000  # multiply-adds of one call, where `skflow._threads` allows more threads than one
 
 
 @functools.cache
@@ -42,15 +41,12 @@ def most_threads(work: int) -> int:
 
 
 @functools.cache
-def _compile(loop):
-    import numba
+def _compile(loop, dtype):
+    from numba import cfunc, types
 
-    return numba.cfunc(numba.types.void(numba.types.intp), cache=True)(loop)
-
-
-def loop_for(loops: ModuleType, name: str, like: Tensor) -> Callable[[int], None]:
-    """A module's loop of some name for the precision of a tensor."""
-    return getattr(loops, f"{name}_{'float32' if like.dtype == torch.float32 else 'float64'}")
+    number = {torch.float32: types.float32, torch.float64: types.float64}[dtype]
+    body = cfunc(types.void(types.CPointer(number)), cache=True)(loop)
+    return body, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(body.address)
 
 
 def address(memory: Tensor | None) -> int:
@@ -64,13 +60,14 @@ class Step(NamedTuple):
     Attributes
     ----------
     loop : callable
-        To be compiled; takes the address of integers, of which the first three are counters and the number of items.
+        To be compiled. Its argument points to integers, of which the first three are counters and the number of items;
+        that it points to numbers of some type says which the loop works with.
     n_items : int
     work : int
         Multiply-adds, in all.
     """
 
-    loop: Callable[[int], None]
+    loop: Callable
     n_items: int
     work: int
 
@@ -81,23 +78,27 @@ class Call:
     Parameters
     ----------
     steps : sequence of Step
+    dtype : torch.float32 or torch.float64
+        Of the numbers.
     arguments : sequence of int
         The integers behind the first three.
     memory : sequence of Tensor or None
         What has to last as long as the addresses among them are used.
     """
 
-    def __init__(self, steps: Sequence[Step], arguments: Sequence[int], memory: Sequence[Tensor | None]):
+    def __init__(
+        self, steps: Sequence[Step], dtype: torch.dtype, arguments: Sequence[int], memory: Sequence[Tensor | None]
+    ):
         self._memory = memory
         self._arguments = (ctypes.c_int64 * (3 + len(arguments)))(0, 0, 0, *arguments)
-        self._address = ctypes.addressof(self._arguments)
-        self._steps = [(_compile(step.loop), step.n_items, most_threads(step.work)) for step in steps]
+        self._pointer = ctypes.c_void_p(ctypes.addressof(self._arguments))
+        self._steps = [(_compile(step.loop, dtype), step.n_items, most_threads(step.work)) for step in steps]
 
     def __call__(self):
         most, arguments = torch.get_num_threads(), self._arguments
-        for body, n_items, n_threads in self._steps:
+        for (body, run), n_items, n_threads in self._steps:
             arguments[0], arguments[1], arguments[2] = 0, 0, n_items
             if min(n_threads, most) > 1:
-                _parallel()(body.address, self._address, min(n_threads, most), 0)
+                _parallel()(body.address, self._pointer, min(n_threads, most), 0)
             else:
-                body.ctypes(self._address)
+                run(self._pointer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
 
 from ...tiles import LANES
 from .curve_places import (
@@ -16,11 +15,10 @@ from .curve_places import (
     gradients,
     log_det_at,
     places,
-    tile_and_start,
 )
 from .functions import exp
-from .items import next_item
-from .memory import integer_at, size_of
+from .items import next_item, tile_and_start
+from .memory import address_of, integer_at, size_of, zero_of
 from .products import put_zeros
 from .vectors import VECTOR_BYTES, vector_function
 
@@ -59,15 +57,15 @@ def pull_back(code, at, step, kept, at_grad_z, at_grad_log_det, grad_x, grad_par
     code.store((gl + gx * x) / (damping * damping), code.place(grad_params, step))
 
 
-@_compiled
-def _forward(args, zero):
+def forward(pointer):
+    args, zero = address_of(pointer), zero_of(pointer)
     d, n, length = integer_at(args, D), integer_at(args, N), VECTOR_BYTES // size_of(zero)
     constants, inverse = integer_at(args, CONSTANTS), integer_at(args, INVERSE)
     while True:
         item = next_item(args)
         if item < 0:
             break
-        tile, first = tile_and_start(args, item)
+        tile, first = tile_and_start(item, n)
         for start in range(first, first + LANES, length):
             put_zeros(log_det_at(args, LOG_DET, tile, start, zero), zero)
         for feature in range(d):
@@ -77,33 +75,17 @@ def _forward(args, zero):
                 curve(v, params, n, constants, inverse, kept, result, log_det, zero)
 
 
-@_compiled
-def _backward(args, zero):
+def backward(pointer):
+    args, zero = address_of(pointer), zero_of(pointer)
     d, n, length = integer_at(args, D), integer_at(args, N), VECTOR_BYTES // size_of(zero)
     while True:
         item = next_item(args)
         if item < 0:
             break
-        tile, first = tile_and_start(args, item)
+        tile, first = tile_and_start(item, n)
         for feature in range(d):
             for start in range(first, first + LANES, length):
                 v, _, _, kept = places(args, tile, feature, start, zero)
                 grad_z, grad_x, grad_params = gradients(args, tile, feature, start, zero)
                 grad_log_det = log_det_at(args, GRAD_LOG_DET, tile, start, zero)
                 pull_back(v, n, kept, grad_z, grad_log_det, grad_x, grad_params, zero)
-
-
-def forward_float32(args):
-    _forward(args, np.float32(0))
-
-
-def forward_float64(args):
-    _forward(args, np.float64(0))
-
-
-def backward_float32(args):
-    _backward(args, np.float32(0))
-
-
-def backward_float64(args):
-    _backward(args, np.float64(0))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numba
 
-from ...tiles import LANES
 from .items import N_ITEMS, own_slot
 from .memory import integer_at, size_of
 
@@ -21,13 +20,6 @@ _compiled = numba.njit(cache=True, nogil=True)
 def own_workspace(args):
     """The address of what this thread may write to: a vector for each of the rows that would be kept."""
     return integer_at(args, WORKSPACE) + own_slot(args) * integer_at(args, WORKSPACE_BYTES)
-
-
-@_compiled
-def tile_and_start(args, item):
-    """The tile of an item, and where it starts in the batch."""
-    n = integer_at(args, N)
-    return item * LANES // n, item * LANES % n
 
 
 @_compiled

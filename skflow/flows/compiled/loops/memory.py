@@ -10,6 +10,22 @@ from .vectors import INT, Code
 
 
 @intrinsic
+def address_of(typingctx, pointer):
+    """A pointer as an integer."""
+    return types.intp(pointer), lambda context, builder, signature, args: builder.ptrtoint(args[0], INT)
+
+
+@intrinsic
+def zero_of(typingctx, pointer):
+    """Zero, of the type of number that a pointer points to."""
+
+    def generate(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(signature.return_type), 0.0)
+
+    return pointer.dtype(pointer), generate
+
+
+@intrinsic
 def integer_at(typingctx, address, i):
     """Integer i of those at an address."""
 

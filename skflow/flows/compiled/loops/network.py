@@ -13,8 +13,8 @@ import numba
 import numpy as np
 
 from ...tiles import LANES
-from .items import N_ITEMS, next_item, own_slot
-from .memory import integer_at, number_at, put_number, size_of
+from .items import N_ITEMS, next_item, own_slot, tile_and_start
+from .memory import address_of, integer_at, number_at, put_number, size_of, zero_of
 from .products import (
     LEFT,
     RIGHT,
@@ -60,9 +60,9 @@ def _layer_and_units(args, item):
         i -= 1
 
 
-@_compiled
-def _prepare(args, zero):
+def prepare(pointer):
     """The weights that are used, and the same with inputs and outputs interchanged."""
+    args, zero = address_of(pointer), zero_of(pointer)
     while True:
         item = next_item(args)
         if item < 0:
@@ -101,8 +101,8 @@ def _multiply(weights, n_units, n_terms, firsts, lasts, x, out, out_step, rectif
             u += 1
 
 
-@_compiled
-def _forward(args, zero):
+def forward(pointer):
+    args, zero = address_of(pointer), zero_of(pointer)
     size = size_of(zero)
     length = VECTOR_BYTES // size
     n_rows, n_layers = integer_at(args, N_ROWS), integer_at(args, N_LAYERS)
@@ -112,7 +112,7 @@ def _forward(args, zero):
         item = next_item(args)
         if item < 0:
             break
-        tile, lane = item * LANES // n_rows, item * LANES % n_rows
+        tile, lane = tile_and_start(item, n_rows)
         for start in range(lane, lane + LANES, length):
             n_in = integer_at(_layer(args, 0), N_IN)
             source = integer_at(args, SOURCE) + (tile * integer_at(args, SOURCE_TILE) + start) * size
@@ -133,9 +133,9 @@ def _forward(args, zero):
                 here, above = above, here
 
 
-@_compiled
-def _backward(args, zero):
+def backward(pointer):
     """From the gradient with respect to the output to those with respect to what is below."""
+    args, zero = address_of(pointer), zero_of(pointer)
     size = size_of(zero)
     length = VECTOR_BYTES // size
     n_rows, n_layers = integer_at(args, N_ROWS), integer_at(args, N_LAYERS)
@@ -145,7 +145,7 @@ def _backward(args, zero):
         item = next_item(args)
         if item < 0:
             break
-        tile, lane = item * LANES // n_rows, item * LANES % n_rows
+        tile, lane = tile_and_start(item, n_rows)
         for start in range(lane, lane + LANES, length):
             layer = _layer(args, n_layers - 1)
             n_out = integer_at(layer, N_OUT)
@@ -166,9 +166,9 @@ def _backward(args, zero):
                 here, below = below, here
 
 
-@_compiled
-def _weights(args, zero):
+def weights(pointer):
     """The gradients with respect to the weights, from those with respect to the layers' outputs."""
+    args, zero = address_of(pointer), zero_of(pointer)
     size = size_of(zero)
     n_rows, n_tiles = integer_at(args, N_ROWS), integer_at(args, N_TILES)
     while True:
@@ -203,35 +203,3 @@ def _weights(args, zero):
                 for j in range(u * n_in, (u + n) * n_in):
                     put_number(grad, j, number_at(grad, j, zero) * number_at(mask, j, zero))
             u += n
-
-
-def prepare_float32(args):
-    _prepare(args, np.float32(0))
-
-
-def prepare_float64(args):
-    _prepare(args, np.float64(0))
-
-
-def forward_float32(args):
-    _forward(args, np.float32(0))
-
-
-def forward_float64(args):
-    _forward(args, np.float64(0))
-
-
-def backward_float32(args):
-    _backward(args, np.float32(0))
-
-
-def backward_float64(args):
-    _backward(args, np.float64(0))
-
-
-def weights_float32(args):
-    _weights(args, np.float32(0))
-
-
-def weights_float64(args):
-    _weights(args, np.float64(0))

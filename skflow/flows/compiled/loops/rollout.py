@@ -6,12 +6,11 @@ Rows are taken a vector at a time, from the first feature to the last, so that a
 from __future__ import annotations
 
 import numba
-import numpy as np
 
 from ...tiles import LANES
 from .affine import curve as affine
-from .items import N_ITEMS, next_item, own_slot
-from .memory import integer_at, size_of
+from .items import N_ITEMS, next_item, own_slot, tile_and_start
+from .memory import address_of, integer_at, size_of, zero_of
 from .products import (
     UNITS,
     copy_vectors,
@@ -25,7 +24,8 @@ from .products import (
 from .spline import inverse_curve as spline
 from .vectors import VECTOR_BYTES
 
-CURVES = {"affine": 0, "spline": 1}
+AFFINE, SPLINE = range(2)
+CURVES = {"affine": AFFINE, "spline": SPLINE}
 N_ROWS, N_LAYERS, N_FEATURES, N_CONTEXT, N_PARAMS, CURVE, CONSTANTS = range(N_ITEMS + 1, N_ITEMS + 8)
 WORKSPACE, WORKSPACE_BYTES, Z, CONTEXT, X, LOG_DET, HEADER = range(N_ITEMS + 8, N_ITEMS + 15)
 USED, N_IN, N_SEEN, STARTS, LAYER = range(5)
@@ -65,17 +65,15 @@ def _units_of(args, i, units, zero):
         hidden = j < n_layers - 1
         to = above + (1 + first) * VECTOR_BYTES if hidden else above
         if last > first:
-            weights, n_seen = (
-                integer_at(layer, USED) + first * n_in * size,
-                integer_at(integer_at(layer, N_SEEN), first),
-            )
+            weights = integer_at(layer, USED) + first * n_in * size
+            n_seen = integer_at(integer_at(layer, N_SEEN), first)
             _some_units(weights, last - first, n_in, n_seen, units, to, int(hidden), zero)
         units = above
     return units
 
 
-@_compiled
-def _invert(args, zero):
+def invert(pointer):
+    args, zero = address_of(pointer), zero_of(pointer)
     size = size_of(zero)
     length = VECTOR_BYTES // size
     n_rows, d, n_context = integer_at(args, N_ROWS), integer_at(args, N_FEATURES), integer_at(args, N_CONTEXT)
@@ -87,7 +85,7 @@ def _invert(args, zero):
         item = next_item(args)
         if item < 0:
             break
-        tile, lane = item * LANES // n_rows, item * LANES % n_rows
+        tile, lane = tile_and_start(item, n_rows)
         for start in range(lane, lane + LANES, length):
             above = units
             for j in range(integer_at(args, N_LAYERS)):
@@ -100,16 +98,8 @@ def _invert(args, zero):
             for i in range(d):
                 params = _units_of(args, i, units, zero)
                 z, x = integer_at(args, Z) + ((tile * d + i) * n_rows + start) * size, features + i * VECTOR_BYTES
-                if integer_at(args, CURVE) == 0:
+                if integer_at(args, CURVE) == AFFINE:
                     affine(z, params, length, constants, 1, 0, x, log_det, zero)
                 else:
                     spline(z, params, length, (n_params + 1) // 3, constants, exps, length, 0, x, log_det, zero)
             copy_vectors(features, length, integer_at(args, X) + (tile * d * n_rows + start) * size, n_rows, d, zero)
-
-
-def invert_float32(args):
-    _invert(args, np.float32(0))
-
-
-def invert_float64(args):
-    _invert(args, np.float64(0))

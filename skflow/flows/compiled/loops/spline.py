@@ -7,7 +7,6 @@ what `pull_back` unpacks: sums over bins as their reciprocals, the number of the
 from __future__ import annotations
 
 import numba
-import numpy as np
 
 from ...tiles import LANES
 from .curve_places import (
@@ -22,11 +21,10 @@ from .curve_places import (
     log_det_at,
     own_workspace,
     places,
-    tile_and_start,
 )
 from .functions import exp, log, softplus
-from .items import next_item
-from .memory import integer_at, size_of
+from .items import next_item, tile_and_start
+from .memory import address_of, integer_at, size_of, zero_of
 from .products import put_zeros
 from .vectors import VECTOR_BYTES, vector_function
 
@@ -205,15 +203,15 @@ def pull_back(code, at, step, n_bins, interval, exps, at_grad_z, at_grad_log_det
     code.loop(0, code.builder.sub(n_bins, code.int(1)), [], to_slopes)
 
 
-@_compiled
-def _forward(args, zero):
+def forward(pointer):
+    args, zero = address_of(pointer), zero_of(pointer)
     d, n, length = integer_at(args, D), integer_at(args, N), VECTOR_BYTES // size_of(zero)
     n_bins, interval, own = _n_bins(integer_at(args, N_PARAMS)), integer_at(args, CONSTANTS), own_workspace(args)
     while True:
         item = next_item(args)
         if item < 0:
             break
-        tile, first = tile_and_start(args, item)
+        tile, first = tile_and_start(item, n)
         for start in range(first, first + LANES, length):
             put_zeros(log_det_at(args, LOG_DET, tile, start, zero), zero)
         for feature in range(d):
@@ -227,34 +225,18 @@ def _forward(args, zero):
                     curve(v, params, n, n_bins, interval, exps, exp_step, kept, result, log_det, zero)
 
 
-@_compiled
-def _backward(args, zero):
+def backward(pointer):
+    args, zero = address_of(pointer), zero_of(pointer)
     d, n, length = integer_at(args, D), integer_at(args, N), VECTOR_BYTES // size_of(zero)
     n_bins, interval = _n_bins(integer_at(args, N_PARAMS)), integer_at(args, CONSTANTS)
     while True:
         item = next_item(args)
         if item < 0:
             break
-        tile, first = tile_and_start(args, item)
+        tile, first = tile_and_start(item, n)
         for feature in range(d):
             for start in range(first, first + LANES, length):
                 v, _, _, kept = places(args, tile, feature, start, zero)
                 grad_z, grad_x, grad_params = gradients(args, tile, feature, start, zero)
                 grad_log_det = log_det_at(args, GRAD_LOG_DET, tile, start, zero)
                 pull_back(v, n, n_bins, interval, kept, grad_z, grad_log_det, grad_x, grad_params, zero)
-
-
-def forward_float32(args):
-    _forward(args, np.float32(0))
-
-
-def forward_float64(args):
-    _forward(args, np.float64(0))
-
-
-def backward_float32(args):
-    _backward(args, np.float32(0))
-
-
-def backward_float64(args):
-    _backward(args, np.float64(0))
