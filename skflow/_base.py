@@ -20,13 +20,16 @@ from ._callbacks import CALLBACK_STATE, CallbackSupport, follow_fit
 from ._fitting import Fit, Fitting
 from ._progress import ProgressBar
 from ._repr import ReprSupport
+from ._stream import Stream
 from ._threads import Pace, threads_for
 from ._validation import (
+    check_groups,
     check_hidden_layer_sizes,
     check_table,
     check_weights,
     check_within_bounds,
     closest,
+    column_name,
     make_seed,
     resolve_device,
 )
@@ -139,17 +142,23 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
             vars(self).update(before)
             raise
 
-    def _fit_flow(self, X, y, sample_weight, *, go_on: bool, one_pass: bool = False):
+    def _fit_flow(self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False):
         """Fit from scratch or, where ``go_on`` is true and there is one, train the present flow further."""
         go_on = go_on and hasattr(self, "flow_")
         X = check_table(self, X, reset=not go_on, min_rows=1 if go_on else 2)
         check_within_bounds(self, X)
-        weight = check_weights(sample_weight, X)
+        weight, groups = check_weights(sample_weight, X), check_groups(groups, X)
         if weight is not None and not go_on and np.count_nonzero(weight) < 2:
             raise ValueError(
                 "sample_weight leaves one row with a positive weight: at least 2 are needed to fit a density."
             )
         device = resolve_device(self.device)
+        previous = (self.flow_, self._optimizer_state) if go_on else (None, None)
+        stream = self._joined_stream(X, weight) if one_pass else None
+        if stream is not None and stream.starts:
+            previous = (None, None)
+            if stream.n_seen > len(X):
+                X, weight = stream.X, stream.weight
         bar = None
 
         def on_iteration(fit: Fit) -> bool:
@@ -163,8 +172,7 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
         follow = nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y)
         # All but the training is many small operations, one after the other.
         with follow as announce, torch.inference_mode(False), torch.enable_grad(), threads_for(0):
-            fitting = self._fitting(self, X, weight, make_seed(self.random_state), device, on_iteration)
-            previous = (self.flow_, self._optimizer_state) if go_on else (None, None)
+            fitting = self._fitting(self, X, weight, groups, make_seed(self.random_state), device, on_iteration)
             if one_pass:
                 fit = fitting.one_pass(*previous)
             elif go_on:
@@ -173,9 +181,24 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
                 fit = fitting.from_scratch()
         if bar:
             bar.close(fit.progress)
-        vars(self).update(self._fitted_attributes(fit))
+        vars(self).update(self._fitted_attributes(fit), _stream=stream)
         self._warn_about(fit)
         return self
+
+    def _joined_stream(self, X, weight):
+        """What is remembered of the batches of `partial_fit`, this one included; None where `fit` came first."""
+        fitted = hasattr(self, "flow_")
+        if fitted and self._stream is None:
+            return None
+        stream = (self._stream if fitted else Stream(make_seed(self.random_state))).joined(X, weight)
+        if len(stream.left):
+            some = ", ".join(column_name(self, j) for j in stream.left[:5])
+            warn_user(
+                f"{type(self).__name__}: after {stream.n_seen} rows, columns lie elsewhere than in the first batches "
+                f"({some}). The fit starts again from a sample of {len(stream.X)} rows; mix the rows of a table before "
+                "they come in batches."
+            )
+        return stream
 
     def _fitted_attributes(self, fit: Fit) -> dict:
         progress, settings = fit.progress, fit.settings

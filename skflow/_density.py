@@ -130,7 +130,13 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     @_fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
-    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Fit the flow by maximum likelihood.
 
         Parameters
@@ -140,6 +146,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows, in the training and in the validation likelihood alike.
+        groups : array-like of shape (n_samples,), optional
+            Labels of rows that belong together, such as those of one patient: they are held out together. Rows that are
+            copies of each other always are.
 
         Returns
         -------
@@ -152,13 +161,15 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             previous fit, if there is one, stays usable.
         """
         with self._keep_previous_fit():
-            return self._fit_flow(X, y, sample_weight, go_on=self.warm_start)
+            return self._fit_flow(X, y, sample_weight, groups, go_on=self.warm_start)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train on a batch of rows: one pass, without a validation part.
 
-        The first call fixes the preprocessing and the base distribution, so its batch should be typical of the table.
+        Preprocessing and base distribution come from the first 2,000 rows: until then the fit starts again from all
+        rows so far whenever their number has doubled. A sample of the rows is kept; where it shows, later on, that a
+        column has left its range, the fit starts again from that sample, with a warning.
 
         Parameters
         ----------

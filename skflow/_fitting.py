@@ -121,7 +121,7 @@ class Fitting:
     ----------
     estimator : BaseFlow
     X : ndarray of shape (n, d)
-    weight : ndarray of shape (n,) or None
+    weight, groups : ndarray of shape (n,) or None
     seed : int
         From which every random choice follows.
     device : torch.device
@@ -130,7 +130,7 @@ class Fitting:
         Told of the `Fit` after every pass; true stops it.
     """
 
-    def __init__(self, estimator, X, weight, seed, device, on_iteration=lambda fit: False):
+    def __init__(self, estimator, X, weight, groups, seed, device, on_iteration=lambda fit: False):
         self.estimator = estimator
         self.seed = seed
         self.device = device
@@ -139,9 +139,10 @@ class Fitting:
         self.n_features = X.shape[1]
         self.bounds = resolve_bounds(estimator, self.n_features)
         share = estimator.validation_fraction if estimator.early_stopping else 0.0
-        self.table = Rows(X, weight, share, np.random.RandomState(seed))
+        self.table = Rows(X, weight, groups, share, np.random.RandomState(seed))
         n = len(self.table.folds[0].train)
-        self.settings = resolve_flow(estimator, n, self.n_features)
+        distinct = max(1, round(n * self.table.n_groups / len(self.table.x)))
+        self.settings = resolve_flow(estimator, distinct, self.n_features)
         self.plan = resolve_plan(estimator, n, self.n_features)
 
     def from_scratch(self) -> Fit:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._copies import by_group, groups_of_copies
 from ._fitting import build_layers
-from ._screen import screen
+from ._screen import isolated, screen
 from ._settings import resolve_bounds, resolve_flow, resolve_plan
 from ._start import fit_bases, refit_base
 from ._threads import threads_for
@@ -20,7 +21,7 @@ from ._training import Part, Plan, Progress, Run, Trainer
 from .flows.bijection import Bijection, Chain
 from .flows.ensemble import SmoothedEnsemble
 from .flows.flow import Flow
-from .flows.preprocessing import Bounded, Standardize
+from .flows.preprocessing import Bounded, Standardize, location_and_spread, log_tails, mean_and_deviation
 from .flows.registry import FLOWS, FlowSettings
 
 MIN_ROWS_TO_SPLIT = 10
@@ -33,7 +34,7 @@ WIDE = 64  # columns
 MAX_CENTRES = 4096
 KERNEL_WIDTHS = (1.0, 0.5)  # in units of the noise
 CONSTANT = 0.01  # of its value is the spread of a constant column
-CLIPPED = 0.01  # of the numbers at each end of a column, before its standard deviation is taken
+FAR = 100.0  # standard deviations, where the logarithmic tails begin
 
 
 class NoisyRows:
@@ -102,14 +103,14 @@ class EnsembleFitting:
     ----------
     estimator : FlowOutlierDetector
     X : ndarray of shape (n, d)
-    weight : ndarray of shape (n,) or None
+    weight, groups : ndarray of shape (n,) or None
     seed : int
     device : torch.device
     on_iteration : callable
         Told of the `EnsembleFit` after every pass of all members; true stops it.
     """
 
-    def __init__(self, estimator, X, weight, seed, device, on_iteration=lambda fit: False):
+    def __init__(self, estimator, X, weight, groups, seed, device, on_iteration=lambda fit: False):
         self.estimator = estimator
         self.seed = seed
         self.device = device
@@ -122,8 +123,12 @@ class EnsembleFitting:
         self.weighted = bool((self.weight != self.weight[0]).any())
         n, self.n_features = self.x.shape
         self.rng = np.random.RandomState(seed)
-        self.n_members = min(estimator.n_estimators, n)
-        self.fold = self.rng.permutation(n) % self.n_members
+        self.group = groups_of_copies(X[self.present], None if groups is None else groups[self.present])
+        if not self.group.any():  # one group: nothing to leave out but rows
+            self.group = np.arange(n)
+        n_groups = int(self.group.max()) + 1
+        self.n_members = min(estimator.n_estimators, n_groups)
+        self.fold = (self.rng.permutation(n_groups) % self.n_members)[self.group]
         self.noise = 0.0 if estimator.criterion == "density" else float(estimator.smoothing)
         self.settings = self._settings(n)
         self.plan = self._plan(max(1, round(n * (1 - 1 / self.n_members))))
@@ -157,6 +162,8 @@ class EnsembleFitting:
         if trimmed and share != "auto":
             scores = screen(self._scaled(self._preprocessing(kept)).numpy(), self.seed)
             kept = scores >= np.quantile(scores, share)
+        elif trimmed:
+            kept = ~isolated(self._scaled(self._preprocessing(kept)).numpy(), self.group)
         fit, trainers = self._start(kept)
         with threads_for(self.plan.batch_size * max(p.numel() for p in fit.ensemble.parameters())):
             run = Run(trainers, self.plan)
@@ -195,7 +202,7 @@ class EnsembleFitting:
             rows = np.flatnonzero(kept & (self.fold != k))
             if not len(rows):
                 rows = np.flatnonzero(self.fold != k)
-            flow, trainer, base = self._member(k, z, self.rng.permutation(rows), base)
+            flow, trainer, base = self._member(k, z, *by_group(self.rng.permutation(rows), self.group), base)
             members.append(flow)
             trainers.append(trainer)
         ensemble = self._ensemble(members, z, kept)
@@ -217,11 +224,12 @@ class EnsembleFitting:
         ensemble = SmoothedEnsemble(members, z[rows], fold, weight, [w * self.noise for w in KERNEL_WIDTHS])
         return ensemble.to(self.device)
 
-    def _member(self, k, z, rows, base):
+    def _member(self, k, z, rows, begins, base):
         estimator, seed = self.estimator, int(self.rng.randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
-        split = estimator.early_stopping and len(rows) >= MIN_ROWS_TO_SPLIT
-        n_validation = max(1, round(estimator.validation_fraction * len(rows))) if split else 0
+        split = estimator.early_stopping and len(begins) >= MIN_ROWS_TO_SPLIT
+        share = estimator.validation_fraction * len(rows)
+        n_validation = int(begins[max(1, np.searchsorted(begins, round(share)))]) if split else 0
         held_out, rows = rows[:n_validation], rows[n_validation:]
         train = NoisyRows(z[rows], self.noise, self.repeats, generator, self.device)
         layers = build_layers(estimator.flow, self.n_features, 0, self.settings, seed)
@@ -261,7 +269,9 @@ class EnsembleFitting:
 
 
 def fit_scale(x: Tensor, low: Tensor | None, high: Tensor | None) -> Chain:
-    """Bounds, then median and clipped standard deviation of every column, linear so that noise means the same anywhere.
+    """Bounds, then median and standard deviation of every column: linear, so that noise means the same anywhere.
+
+    Only what lies as far as nothing else does is pulled in, by logarithmic tails, so that no square overflows.
 
     Parameters
     ----------
@@ -273,10 +283,9 @@ def fit_scale(x: Tensor, low: Tensor | None, high: Tensor | None) -> Chain:
         links.append(Bounded.fit(x, low, high))
         with torch.no_grad():
             x = links[0](x)[0]
-    robust = Standardize.fit(x)
-    ends = np.quantile(x.numpy(), [CLIPPED, 1 - CLIPPED], axis=0)
-    scale = torch.minimum(torch.maximum(x, torch.tensor(ends[0])), torch.tensor(ends[1])).std(0, correction=0)
-    tiny = torch.finfo(x.dtype).eps * robust.shift.abs()
-    constant = torch.where(robust.shift != 0, CONSTANT * robust.shift.abs(), 1.0)
-    links.append(Standardize(robust.shift, torch.where(scale > tiny, scale, constant)))
-    return Chain(links)
+    shift, scale = location_and_spread(x)[0], mean_and_deviation(x)[1]
+    tiny = torch.finfo(x.dtype).eps * shift.abs()
+    constant = torch.where(shift != 0, CONSTANT * shift.abs(), 1.0)
+    links.append(Standardize(shift, torch.where(scale > tiny, scale, constant)))
+    ends = torch.full_like(shift, FAR)
+    return Chain([*links, log_tails(ends, low, high)])

@@ -136,7 +136,13 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
 
     @_fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
-    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> FlowOutlierDetector:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> FlowOutlierDetector:
         """Fit the members, the threshold and the calibration of `p_values`.
 
         Parameters
@@ -146,6 +152,8 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows.
+        groups : array-like of shape (n_samples,), optional
+            Labels of rows that belong together: they are in one fold. Rows that are copies of each other always are.
 
         Returns
         -------
@@ -158,7 +166,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             previous fit, if there is one, stays usable.
         """
         with self._keep_previous_fit():
-            self._fit_flow(X, y, sample_weight, go_on=False)
+            self._fit_flow(X, y, sample_weight, groups, go_on=False)
             self._calibrate(self._table(X), sample_weight)
         return self
 

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._copies import by_group, groups_of_copies
 from ._training import Part
 from .flows.bijection import Bijection
+from .flows.preprocessing import location_and_spread
 
 MIN_ROWS_TO_SPLIT = 10
 ROWS_TO_SPLIT_ONCE = 400  # a smaller table is split twice, so that chance has less of a say
@@ -17,6 +19,7 @@ FOLD_FRACTION = 0.2
 MAX_HELD_OUT = 50_000  # rows; they are scored after every pass
 ROWS_AT_A_TIME = 2048
 MAX_ROWS_TO_INSPECT = 10_000  # enough to see a grid of up to 50,000 values
+LARGEST = np.finfo(float).max / 4  # the difference of two such numbers is a number
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,12 @@ class Fold:
 class Rows:
     """The rows of positive weight in float64, ties smoothed, and their folds.
 
+    Rows that are copies of each other, or belong to one group, lie on one side of every split.
+
     Parameters
     ----------
     X : ndarray of shape (n, d)
-    weight : ndarray of shape (n,) or None
+    weight, groups : ndarray of shape (n,) or None
     validation_fraction : float
         Share of the rows in a validation part, of 50,000 rows at most; zero for none. Of a table of fewer than 400 rows
         two parts of a fifth are held out, one at a time.
@@ -41,22 +46,32 @@ class Rows:
     """
 
     def __init__(
-        self, X: np.ndarray, weight: np.ndarray | None, validation_fraction: float, rng: np.random.RandomState
+        self,
+        X: np.ndarray,
+        weight: np.ndarray | None,
+        groups: np.ndarray | None,
+        validation_fraction: float,
+        rng: np.random.RandomState,
     ):
         if weight is not None:
-            X, weight = X[weight > 0], weight[weight > 0]
+            present = weight > 0
+            X, weight, groups = X[present], weight[present], None if groups is None else groups[present]
         self.x = smooth_ties(X, rng)
         self.weight = weight
         self.rng = rng
         n = len(X)
-        order = rng.permutation(n)
+        group = groups_of_copies(X, groups)
+        order, first = by_group(rng.permutation(n), group)
         self.everything = Fold(order, order[:0])
         self.folds = [self.everything]
-        if validation_fraction and n >= MIN_ROWS_TO_SPLIT:
-            n_folds = 2 if n < ROWS_TO_SPLIT_ONCE else 1
+        self.n_groups = len(first)
+        if validation_fraction and n >= MIN_ROWS_TO_SPLIT and self.n_groups > 2:
+            n_folds = 2 if self.n_groups < ROWS_TO_SPLIT_ONCE else 1
             size = max(1, round((FOLD_FRACTION if n_folds > 1 else validation_fraction) * n))
             size = min(size, MAX_HELD_OUT)
-            parts = [slice(i * size, (i + 1) * size) for i in range(n_folds)]
+            begins = np.append(first, n)
+            cuts = begins[np.searchsorted(begins, [i * size for i in range(n_folds + 1)])]
+            parts = [slice(*cut) for cut in zip(cuts, cuts[1:]) if cut[0] < cut[1]]
             self.folds = [Fold(np.delete(order, part), order[part]) for part in parts]
 
     def typical(self, index: np.ndarray) -> np.ndarray:
@@ -95,11 +110,12 @@ def smooth_ties(X: np.ndarray, rng: np.random.RandomState) -> Tensor:
     x = torch.tensor(X, dtype=torch.float64)
     for j in np.flatnonzero(repeated >= 0.1 * ordered.shape[1]):
         values = ordered[j].astype(float)
-        gaps = np.diff(values)
-        wide = gaps[gaps > 1e-4 * values.std()]
+        location, spread = (float(v) for v in location_and_spread(torch.from_numpy(values)[:, None]))
+        gaps = np.diff(np.clip(values, -LARGEST, LARGEST))
+        wide = gaps[gaps > 1e-4 * spread] if spread else gaps[:0]
         if len(wide):
             noise = np.median(wide) * (rng.uniform(size=len(X)) - 0.5)
         else:
-            noise = 1e-3 * (np.abs(values).max() or 1.0) * rng.standard_normal(len(X))
+            noise = 1e-3 * (abs(location) or 1.0) * rng.standard_normal(len(X))
         x[:, j] += torch.from_numpy(noise)
     return x

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._threshold import lower_fence
+
 MAX_STEPS = 10
 SHARE = 0.5  # of the rows that the Gaussian is fitted to
 MAX_ROWS = 20_000
+N_NEIGHBOURS, MAX_NEIGHBOURS = 5, 2000
+SMALLEST = 1e-3  # distance that is told apart from smaller ones
 
 
 def screen(z: np.ndarray, seed: int) -> np.ndarray:
@@ -29,6 +33,35 @@ def screen(z: np.ndarray, seed: int) -> np.ndarray:
 
     forest = IsolationForest(random_state=seed).fit(z[:MAX_ROWS])
     return rankdata(forest.score_samples(z)) + rankdata(-robust_distance(z.astype(float)))
+
+
+def isolated(z: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Rows that stand alone: the distance to their fifth neighbour is beyond the fence of these distances' logarithms.
+
+    A density that has seen such a row vouches for it, however little the rest of the table does. A small cluster of
+    rows is not alone.
+
+    Parameters
+    ----------
+    z : ndarray of shape (n, d)
+        Rows with columns of about unit spread.
+    group : ndarray of shape (n,), int
+        Rows of one group are no neighbours.
+    """
+    from sklearn.metrics import pairwise_distances_chunked
+
+    some = np.random.RandomState(0).permutation(len(z))[:MAX_NEIGHBOURS]
+    if len(some) <= N_NEIGHBOURS + 1:
+        return np.zeros(len(z), dtype=bool)
+
+    def nearest(distance, start):
+        rows = slice(start, start + len(distance))
+        distance[group[rows, None] == group[some]] = np.inf
+        return np.partition(distance, N_NEIGHBOURS - 1, axis=1)[:, N_NEIGHBOURS - 1]
+
+    chunks = pairwise_distances_chunked(z, z[some], reduce_func=nearest)
+    distance = np.log(np.maximum(np.concatenate(list(chunks)), SMALLEST))
+    return -distance < lower_fence(-distance)
 
 
 def robust_distance(z: np.ndarray) -> np.ndarray:

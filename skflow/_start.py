@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.linalg import eigvalsh
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from .flows.base_distribution import BaseDistribution, GaussianMixture, Standard
 from .flows.bijection import Bijection, Chain
 from .flows.marginal import MarginalGaussianization
 from .flows.marginal_fit import MAX_ROWS, MAX_ROWS_TO_COMPARE, far_from_normal, fit_marginals
-from .flows.preprocessing import MAX_ROWS_TO_SCALE, Bounded, LogTails, Standardize
+from .flows.preprocessing import MAX_ROWS_TO_SCALE, Bounded, Standardize, log_tails
 from .flows.student_t import StudentT
 
 COMPONENTS = (2, 4, 8, 16, 32)
@@ -24,7 +25,10 @@ MAX_COVARIANCE_NUMBERS = 300_000  # K d^2: beyond it a mixture costs more than t
 MAX_BASE_ROWS = 20_000
 MAX_ROWS_FOR_MIXTURES = 50_000  # a flow of a longer table ends higher from a single Gaussian, though it starts lower
 TAIL = 5.0  # standard deviations, where the logarithmic tails begin
+MIN_ROWS_PER_COLUMN = 20  # from where a covariance may do without being shrunk
+REACH = 10.0  # in units of the latent; rows further out have no say in where mixtures start
 BROAD_ROWS = 1.0  # what the broad component weighs
+BROAD_SHARE = 0.05  # of the least variance in any direction is what the broad component adds to it
 BROAD_VARIANCE = 4.0  # times that of the rows, column by column
 
 
@@ -49,18 +53,10 @@ def fit_preprocessing(x: Tensor, rows: np.ndarray, low: Tensor | None, high: Ten
         scale = Standardize.fit(some, robust=bent)
         links.append(scale)
         if bent:
-            columns = far_from_normal(scale(some[:MAX_ROWS_TO_COMPARE])[0])
-            if len(columns):
-                links.append(fit_marginals(Chain(links)(x[rows[:MAX_ROWS]])[0], columns))
-    ends = torch.full_like(some[0], TAIL)
-    if low is None:
-        low, high = -torch.inf * ends, torch.inf * ends
-    # Towards a bound the latent column runs to infinity already; a heavier tail there would pile up mass on the bound.
-    tails = LogTails(
-        torch.where(low.isfinite(), -torch.inf, -ends).to(some),
-        torch.where(high.isfinite(), torch.inf, ends).to(some),
-    )
-    return Chain([*links, tails])
+            parts = far_from_normal(scale(some[:MAX_ROWS_TO_COMPARE])[0])
+            z = Chain(links)(x[rows[:MAX_ROWS]])[0] if parts else None
+            links.extend(fit_marginals(z, *part) for part in parts)
+    return Chain([*links, log_tails(torch.full_like(some[0], TAIL), low, high)])
 
 
 def is_bent(preprocessing: Chain) -> bool:
@@ -140,7 +136,7 @@ def _mean_score(bases, held_out):
 
 
 def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState, *, diagonal: bool = False) -> GaussianMixture:
-    """A mixture by expectation-maximisation; a single Gaussian is shrunk (Ledoit & Wolf 2004).
+    """A mixture by expectation-maximisation; a single Gaussian is shrunk (Ledoit & Wolf 2004) where that does not cost.
 
     One more component, broad and of the weight of one row, is always there: where columns are nearly dependent the
     others are so narrow that a single odd row would cost thousands of nats.
@@ -150,22 +146,46 @@ def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState, *, dia
     from sklearn.mixture import GaussianMixture as EM
 
     rows = z.double().numpy()
+    rows = rows[np.abs(rows).max(1) <= max(REACH, np.median(np.abs(rows).max(1)))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        shrunk = LedoitWolf().fit(rows)
+        mean, covariance = shrunk.location_, shrunk.covariance_ + 1e-6 * np.eye(rows.shape[1])
+        plain = _where_shrinkage_costs(rows, covariance)
         if n_components == 1:
-            fitted = LedoitWolf().fit(rows)
-            weights, means = np.ones(1), fitted.location_[None]
-            covariances = fitted.covariance_[None] + 1e-6 * np.eye(rows.shape[1])
+            weights, means, covariances = np.ones(1), mean[None], (covariance if plain is None else plain)[None]
         else:
+            # Among nearly dependent columns distances mean something only where the rows are white.
+            white = np.eye(rows.shape[1]) if plain is None or diagonal else np.linalg.cholesky(plain)
             kind = "diag" if diagonal else "full"
             em = EM(n_components, covariance_type=kind, reg_covar=1e-4, max_iter=60, random_state=rng.randint(2**31))
-            em.fit(rows)
+            em.fit(rows if plain is None or diagonal else np.linalg.solve(white, (rows - mean).T).T)
             weights, means, covariances = em.weights_, em.means_, em.covariances_
             if diagonal:
                 covariances = covariances[:, :, None] * np.eye(rows.shape[1])
+            elif plain is not None:
+                means, covariances = means @ white.T + mean, white @ covariances @ white.T
     broad = BROAD_ROWS / (len(z) + BROAD_ROWS)
+    if plain is not None and not diagonal:  # of a narrow density's samples too few may come from it to be noticed
+        broad = min(broad, BROAD_SHARE / BROAD_VARIANCE * np.linalg.eigvalsh(plain)[0])
     weights = np.append((1 - broad) * weights, broad)
     means = np.vstack([means, rows.mean(0)])
     covariances = np.concatenate([covariances, np.diag(BROAD_VARIANCE * (rows.var(0) + 1e-6))[None]])
     factors = np.linalg.inv(np.linalg.cholesky(covariances))
     return GaussianMixture(*(torch.tensor(a) for a in (weights, means, factors)), diagonal=diagonal).float()
+
+
+def _where_shrinkage_costs(rows, shrunk):
+    """The covariance as it is, where shrinking it costs more nats a row than not shrinking it; else None.
+
+    An estimated covariance costs about ``d (d + 3) / (4 n)`` nats; shrinking must cost twice as much. It costs the
+    divergence of two normal distributions, ``(tr R - d - log |R|) / 2`` with R the one covariance over the other. Where
+    there are few rows a column, the estimate knows too little of its own smallest eigenvalues to say.
+    """
+    n, d = rows.shape
+    if n < MIN_ROWS_PER_COLUMN * d:
+        return None
+    covariance = np.cov(rows.T, bias=True).reshape(d, d) + 1e-12 * np.eye(d)
+    ratio = eigvalsh(covariance, shrunk)
+    cost = 0.5 * (ratio - 1 - np.log(ratio)).sum()
+    return covariance if cost > d * (d + 3) / (2 * n) else None

@@ -85,7 +85,7 @@ def _check_finite(estimator, X):
         else ("infinity", "replace or drop those values")
     )
     raise ValueError(
-        f"Input X contains {kind}: {_column(estimator, j)}, first at row {i} ({int(bad.sum())} such values in "
+        f"Input X contains {kind}: {column_name(estimator, j)}, first at row {i} ({int(bad.sum())} such values in "
         f"{int(bad.any(0).sum())} columns). {type(estimator).__name__} needs finite numbers; {remedy}."
     )
 
@@ -121,6 +121,22 @@ def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
     if not weight.any():
         raise ValueError("sample_weight is zero for every row: at least one row needs a positive weight.")
     return weight
+
+
+def check_groups(groups, X: np.ndarray) -> np.ndarray | None:
+    """Validate groups: a label per row, of any kind; returned as numbers from 0 on, shape (n,)."""
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    if groups.shape != (len(X),):
+        raise ValueError(
+            f"groups has shape {groups.shape}, expected {(len(X),)}: pass one label for each row of X, the same "
+            "for rows that belong together."
+        )
+    try:
+        return np.unique(groups, return_inverse=True)[1].reshape(-1)
+    except TypeError as error:
+        raise TypeError(f"groups must hold labels of one kind, all numbers or all text ({error}).") from error
 
 
 def check_bounds(bounds, n_features: int) -> np.ndarray:
@@ -160,12 +176,13 @@ def check_within_bounds(estimator, X: np.ndarray) -> None:
     j = int(np.flatnonzero(outside.any(0))[0])
     i = int(np.flatnonzero(outside[:, j])[0])
     raise ValueError(
-        f"{_column(estimator, j)} of X has {int(outside[:, j].sum())} values outside its bounds ({low[j]}, {high[j]}), "
-        f"first {X[i, j]} at row {i}: widen the 'bounds' parameter, or drop those rows."
+        f"{column_name(estimator, j)} of X has {int(outside[:, j].sum())} values outside its bounds "
+        f"({low[j]}, {high[j]}), first {X[i, j]} at row {i}: widen the 'bounds' parameter, or drop those rows."
     )
 
 
-def _column(estimator, j):
+def column_name(estimator, j: int) -> str:
+    """Such as "column 3", or "column 'age'" where columns have names."""
     names = getattr(estimator, "feature_names_in_", None)
     return f"column {j}" if names is None else f"column {names[j]!r}"
 

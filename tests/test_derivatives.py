@@ -262,7 +262,7 @@ def test_adam_is_torchs():
 
 
 def test_training_rows_of_a_sorted_table_come_in_random_order():
-    table = Rows(np.arange(5000.0)[:, None], None, 0.1, np.random.RandomState(0))
+    table = Rows(np.arange(5000.0)[:, None], None, None, 0.1, np.random.RandomState(0))
     (fold,) = table.folds
     assert sorted([*fold.train, *fold.held_out]) == list(range(5000))
     assert fold.train[:200].mean() == pytest.approx(2500, abs=400)
@@ -270,5 +270,5 @@ def test_training_rows_of_a_sorted_table_come_in_random_order():
 
 def test_ties_of_a_sorted_table_are_judged_by_all_of_it():
     x = np.sort(np.r_[np.zeros(60_000), np.random.RandomState(0).randn(440_000)])[::-1].copy()
-    table = Rows(x[:, None], None, 0.0, np.random.RandomState(0))
+    table = Rows(x[:, None], None, None, 0.0, np.random.RandomState(0))
     assert len(np.unique(table.x.numpy())) > 490_000

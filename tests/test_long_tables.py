@@ -48,7 +48,7 @@ def test_starts_are_compared_no_longer_than_the_plan_says(moons, monkeypatch):
 
 def test_held_out_rows_have_a_limit(monkeypatch):
     monkeypatch.setattr(_rows, "MAX_HELD_OUT", 50)
-    (fold,) = Rows(np.random.default_rng(0).standard_normal((1000, 2)), None, 0.1, np.random.RandomState(0)).folds
+    (fold,) = Rows(np.random.default_rng(0).standard_normal((1000, 2)), None, None, 0.1, np.random.RandomState(0)).folds
     assert len(fold.held_out) == 50 and len(fold.train) == 950
 
 

@@ -10,6 +10,7 @@ from .marginal import LOG_2PI, MarginalGaussianization
 
 MIN_ROWS = 30
 MIN_GAIN = 0.01  # nats a row by which a curve must beat a normal distribution on rows that it has not seen
+MIN_GAIN_OF_FINE, FINE = 0.1, 4  # nats a row by which more knots must beat fewer, and how many times as many
 MAX_ROWS_TO_COMPARE = 4_000
 MAX_ROWS_TO_SCORE = 1_000  # of each half, when curves are compared with normal distributions
 MAX_ROWS = 200_000  # quantiles of a larger table are read off a regular subsample
@@ -17,8 +18,8 @@ MIN_STEP = 1e-6  # least distance between knots, in units of the column's spread
 MAX_TAIL_INDEX = 1.5
 
 
-def far_from_normal(x: Tensor) -> Tensor:
-    """Numbers of the columns that gain from being Gaussianized.
+def far_from_normal(x: Tensor) -> list[tuple[Tensor, int]]:
+    """Numbers of the columns that gain from being Gaussianized, by how fine their curves are to be.
 
     Parameters
     ----------
@@ -27,29 +28,41 @@ def far_from_normal(x: Tensor) -> Tensor:
 
     Returns
     -------
-    columns : Tensor of shape (c,), int
-        Those where a curve fitted to one half of the rows gives the other half a higher likelihood than a normal
-        distribution does.
+    list of (columns, fineness)
+        Columns (c,), where a curve fitted to one half of the rows gives the other half a higher likelihood than a
+        normal distribution does, and of them, with more knots, those where these raise it once more, by much: columns
+        with values of very different scales. None of the parts is empty.
     """
     if len(x) < MIN_ROWS:
-        return torch.arange(0)
+        return []
     n_half = min(len(x), MAX_ROWS_TO_COMPARE) // 2
     halves = x[:n_half], x[n_half : 2 * n_half]
-    gain = torch.cat(_held_out_gain(torch.cat(halves, 1), torch.cat(halves[::-1], 1)).chunk(2, 1))
+    train, test = torch.cat(halves, 1), torch.cat(halves[::-1], 1)[:MAX_ROWS_TO_SCORE]
+    normal, coarse, fine = (
+        torch.cat(score.chunk(2, 1)) for score in (_normal(train, test), *(_curve(train, test, k) for k in (1, FINE)))
+    )
+    curved, uneven = _gains(coarse - normal, MIN_GAIN), _gains(fine - coarse, MIN_GAIN_OF_FINE)
+    parts = ((curved & ~uneven, 1), (curved & uneven, FINE))
+    return [(columns, k) for mask, k in parts if len(columns := torch.arange(x.shape[1])[mask])]
+
+
+def _gains(gain, least):
+    """Whether a gain (n, d) is sure to be more than the least one, for every column."""
     # Outliers make the gain of a row as large as they are far: they count in the mean, not in its standard error.
     error = gain.clamp(-1, 1).std(0) / len(gain) ** 0.5
-    return torch.arange(x.shape[1])[gain.mean(0) > MIN_GAIN + 2 * error]
+    return gain.mean(0) > least + 2 * error
 
 
-def _held_out_gain(train, test):
-    test = test[:MAX_ROWS_TO_SCORE]
-    curve = fit_marginals(train, torch.arange(train.shape[1])).column_log_density(test)
+def _normal(train, test):
     mean, std = train.mean(0), train.std(0).clamp_min(1e-30)
-    normal = -0.5 * ((test - mean) / std) ** 2 - std.log() - 0.5 * LOG_2PI
-    return curve - normal
+    return -0.5 * ((test - mean) / std) ** 2 - std.log() - 0.5 * LOG_2PI
 
 
-def fit_marginals(x: Tensor, columns: Tensor) -> MarginalGaussianization:
+def _curve(train, test, fineness):
+    return fit_marginals(train, torch.arange(train.shape[1]), fineness).column_log_density(test)
+
+
+def fit_marginals(x: Tensor, columns: Tensor, fineness: int = 1) -> MarginalGaussianization:
     """Gaussianize some columns of ``x``, rows in random order.
 
     Parameters
@@ -57,9 +70,11 @@ def fit_marginals(x: Tensor, columns: Tensor) -> MarginalGaussianization:
     x : Tensor of shape (n, d)
         Each column with a spread of about one.
     columns : Tensor of shape (c,), int
+    fineness : int, default=1
+        How many times as many knots as a smooth density asks for.
     """
     n = len(x)
-    n_knots = int(min(64, max(6, round(1.5 * n ** (1 / 3)))))
+    n_knots = fineness * int(min(64, max(6, round(1.5 * n ** (1 / 3)))))
     n_tail = max(8, round(0.01 * n)) if n > 100 else max(2, n // 10)
     ordered = torch.from_numpy(np.sort(x.t()[columns].contiguous().numpy(), axis=1)).t()  # numpy sorts ten times faster
     z_edge = torch.special.ndtri(torch.tensor(n_tail / n, dtype=x.dtype))

@@ -10,16 +10,71 @@ from torch.nn import functional as F
 from .bijection import Bijection
 
 MAX_ROWS_TO_SCALE = 5_000  # statistics of a longer table are read off its first rows
+NARROW = 1e-3  # of the outer tenths' spread is the quartiles', where half of the numbers as good as agree
+GROSS = 20.0  # spreads, beyond which numbers have no say in mean and standard deviation
 
 
-def _quartiles(x):
+def location_and_spread(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Median of each column, and a spread that no fill value, of whatever size, can move; zero for a constant column.
+
+    The quartiles', on the scale of a standard deviation; where half of the numbers agree, or nearly do, the outer
+    tenths'; where those agree too, what sets the other numbers apart, if there are at least two.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+
+    Returns
+    -------
+    location, spread : Tensor of shape (d,)
+    """
     ordered = torch.from_numpy(np.sort(x.t().contiguous().numpy(), axis=1))
-    n = ordered.shape[1]
-    return ordered[:, n // 4], 0.5 * (ordered[:, (n - 1) // 2] + ordered[:, n // 2]), ordered[:, (3 * n - 1) // 4]
+    n, most = ordered.shape[1], torch.finfo(x.dtype).max / 8
+
+    def between(low, high, normal):
+        return (ordered[:, high] / normal - ordered[:, low] / normal).clamp_max(most)
+
+    median = 0.5 * ordered[:, (n - 1) // 2] + 0.5 * ordered[:, n // 2]
+    quartiles = between(n // 4, (3 * n - 1) // 4, 1.349)
+    tenths = between(n // 10, (9 * n - 1) // 10, 2.563)
+    spread = torch.where(quartiles > NARROW * tenths, quartiles, tenths)
+    for j in (spread == 0).nonzero()[:, 0]:
+        apart = (ordered[j] - median[j]).abs()
+        apart = apart[apart > 0]
+        if len(apart) > 1 or n < 5 and len(apart):
+            spread[j] = (apart.median() * (len(apart) / n) ** 0.5).clamp_max(most)
+    return median, spread
+
+
+def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, numbers beyond 20 spreads pulled in to there.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+
+    Returns
+    -------
+    mean, deviation : Tensor of shape (d,)
+    """
+    location, spread = location_and_spread(x)
+    reach = (GROSS * spread).clamp_max(torch.finfo(x.dtype).max / 4)
+    x = x.clamp(location - reach, location + reach)
+    mean = (x / len(x)).sum(0)
+    return mean, _root_mean_square((x - mean).t())
+
+
+def _root_mean_square(x):
+    """Along the last axis, without squares that overflow or vanish."""
+    largest = x.abs().amax(-1).clamp_min(torch.finfo(x.dtype).tiny)
+    return largest * (x / largest[..., None]).square().mean(-1).sqrt()
 
 
 class Standardize(Bijection):
-    """``z = (x - shift) / scale``, column by column."""
+    """``z = (x - shift) / scale``, column by column.
+
+    A number further away than z can tell (6e28 in single precision) counts as one at that distance.
+    """
 
     def __init__(self, shift: Tensor, scale: Tensor):
         super().__init__()
@@ -28,33 +83,34 @@ class Standardize(Bijection):
 
     @classmethod
     def fit(cls, x: Tensor, robust: bool = True) -> Standardize:
-        """Median and spread of each column: the quartiles' where they differ, else the standard deviation, else one.
+        """Location and spread of each column, as `location_and_spread` has them; the scale of a constant column is one.
 
-        The quartiles ignore outliers of any size; a column where half of the rows agree has none and falls back. Where
-        ``robust`` is false, mean and standard deviation, as long as they are finite.
+        Where ``robust`` is false, mean and standard deviation, as `mean_and_deviation` has them.
         """
         x = x[:MAX_ROWS_TO_SCALE]
-        shift = x.mean(0)
-        scale = (x - shift).square_().mean(0).sqrt()
-        if robust or not scale.isfinite().all():
-            low, shift, high = _quartiles(x)
-            quartiles, deviation = (high - low) / 1.349, (x - shift).square_().mean(0).sqrt()
-            scale = torch.where(quartiles > 1e-3 * deviation, quartiles, deviation)
+        shift, scale = location_and_spread(x) if robust else mean_and_deviation(x)
         tiny = torch.finfo(x.dtype).eps * shift.abs()
         return cls(shift, torch.where(scale > tiny, scale, torch.ones_like(scale)))
+
+    @staticmethod
+    def _reach(x):
+        """The greatest distance that is told apart from greater ones: what comes of it in a flow does not overflow."""
+        return torch.finfo(x.dtype).max ** 0.75
 
     @property
     def tiled(self):
         return True
 
     def forward(self, x, context=None):
-        return (x - self.shift) / self.scale, -self.scale.log().sum().expand(len(x))
+        reach = self._reach(x)
+        return ((x - self.shift) / self.scale).clamp(-reach, reach), -self.scale.log().sum().expand(len(x))
 
     def record(self, tape, x, context=None):
         tape.next_link()
         z = tape.output(*x.shape)
         tape.add(torch.sub, x, self.shift[:, None], out=z)
         tape.add(z.div_, self.scale[:, None])
+        tape.add(z.clamp_, -self._reach(x), self._reach(x))
         return z, -self.scale.log().sum().expand(len(x), x.shape[2]), None
 
     def inverse(self, z, context=None):
@@ -116,6 +172,25 @@ class LogTails(Bijection):
         inner = torch.clamp(z, self.low, self.high)
         log_excess = z - inner
         return inner + torch.copysign(torch.expm1(log_excess.abs()), log_excess), log_excess.abs().sum(1)
+
+
+def log_tails(ends: Tensor, low: Tensor | None, high: Tensor | None) -> LogTails:
+    """Tails that begin at plus and minus ``ends``, but none on the side of a bound.
+
+    Towards a bound the latent column runs to infinity already; a heavier tail there would pile up mass on the bound.
+
+    Parameters
+    ----------
+    ends : Tensor of shape (d,)
+    low, high : Tensor of shape (d,) or None
+        Bounds of the columns, infinite where there is none.
+    """
+    if low is None:
+        return LogTails(-ends, ends)
+    return LogTails(
+        torch.where(low.isfinite(), -torch.inf, -ends).to(ends),
+        torch.where(high.isfinite(), torch.inf, ends).to(ends),
+    )
 
 
 class Bounded(Bijection):
