@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._base import BaseFlow
 from ._callbacks import with_callbacks
+from ._shield import shield
+from ._threads import threads_for
 from ._validation import make_seed
 from .flows.flow import Flow
 
@@ -128,6 +130,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     (5, 4)
     """
 
+    @shield()
     @_fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -154,6 +157,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         with self._keep_previous_fit():
             return self._fit_flow(X, y, sample_weight, go_on=self.warm_start)
 
+    @shield()
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train on a batch of rows: one pass, without a validation part.
@@ -173,6 +177,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         with self._keep_previous_fit():
             return self._fit_flow(X, y, sample_weight, go_on=True, one_pass=True)
 
+    @shield()
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Log-density of each row.
 
@@ -188,6 +193,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         return self._log_density(X)
 
+    @shield()
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Mean log-density of the rows, in nats: higher is better.
 
@@ -202,6 +208,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         return float(np.mean(self.score_samples(X), dtype=float))
 
+    @shield()
     def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw rows from the fitted density.
 
@@ -218,7 +225,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1. Got {n_samples!r} instead.")
         generator = torch.Generator().manual_seed(make_seed(random_state))
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(0):
             latent = self.flow_.base.sample(int(n_samples), generator).numpy()
         if self.flow_.n_orderings == 1:
             return self._by_chunks(latent, lambda flow, z: flow.bijection.inverse(z)[0])
@@ -228,6 +235,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             X[rows] = self._by_chunks(latent[rows], lambda flow, z, j=int(j): flow.of_ordering(j).inverse(z)[0])
         return X
 
+    @shield()
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Map rows to the latent space, where the fitted density is the standard normal.
 
@@ -245,6 +253,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         return self._by_chunks(self._table(X), Flow.to_latent)
 
+    @shield()
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Map latent rows back to data: the inverse of `transform`.
 
@@ -265,6 +274,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             )
         return self._by_chunks(Z, Flow.from_latent)
 
+    @shield()
     def bic(self, X: ArrayLike) -> float:
         """Bayesian information criterion on ``X``: lower is better.
 
@@ -279,6 +289,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         log_density = self.score_samples(X)
         return float(-2 * log_density.sum(dtype=float) + self.flow_.n_parameters() * np.log(len(log_density)))
 
+    @shield()
     def aic(self, X: ArrayLike) -> float:
         """Akaike information criterion on ``X``: lower is better.
 

@@ -32,18 +32,18 @@ def far_from_normal(x: Tensor) -> Tensor:
         distribution does.
     """
     if len(x) < MIN_ROWS:
-        return torch.arange(0)
+        return torch.arange(0, device=x.device)
     n_half = min(len(x), MAX_ROWS_TO_COMPARE) // 2
     halves = x[:n_half], x[n_half : 2 * n_half]
     gain = torch.cat(_held_out_gain(torch.cat(halves, 1), torch.cat(halves[::-1], 1)).chunk(2, 1))
     # Outliers make the gain of a row as large as they are far: they count in the mean, not in its standard error.
     error = gain.clamp(-1, 1).std(0) / len(gain) ** 0.5
-    return torch.arange(x.shape[1])[gain.mean(0) > MIN_GAIN + 2 * error]
+    return torch.arange(x.shape[1], device=x.device)[gain.mean(0) > MIN_GAIN + 2 * error]
 
 
 def _held_out_gain(train, test):
     test = test[:MAX_ROWS_TO_SCORE]
-    curve = fit_marginals(train, torch.arange(train.shape[1])).column_log_density(test)
+    curve = fit_marginals(train, torch.arange(train.shape[1], device=train.device)).column_log_density(test)
     mean, std = train.mean(0), train.std(0).clamp_min(1e-30)
     normal = -0.5 * ((test - mean) / std) ** 2 - std.log() - 0.5 * LOG_2PI
     return curve - normal
@@ -62,8 +62,8 @@ def fit_marginals(x: Tensor, columns: Tensor) -> MarginalGaussianization:
     n_knots = int(min(64, max(6, round(1.5 * n ** (1 / 3)))))
     n_tail = max(8, round(0.01 * n)) if n > 100 else max(2, n // 10)
     ordered = torch.from_numpy(np.sort(x.t()[columns].contiguous().numpy(), axis=1)).t()  # numpy sorts ten times faster
-    z_edge = torch.special.ndtri(torch.tensor(n_tail / n, dtype=x.dtype))
-    knots_z = torch.linspace(float(z_edge), float(-z_edge), n_knots, dtype=x.dtype)
+    z_edge = torch.special.ndtri(torch.tensor(n_tail / n, dtype=x.dtype, device=x.device))
+    knots_z = torch.linspace(float(z_edge), float(-z_edge), n_knots, dtype=x.dtype, device=x.device)
     knots_x = _increasing(_quantiles(ordered, torch.special.ndtr(knots_z)))
     secants = knots_z.diff()[:, None] / knots_x.diff(dim=0)
     inner = 2 * secants[1:] * secants[:-1] / (secants[1:] + secants[:-1])
@@ -93,7 +93,7 @@ def _quantiles(ordered, p):
 
 
 def _increasing(knots):
-    ramp = MIN_STEP * torch.arange(len(knots), dtype=knots.dtype)[:, None]
+    ramp = MIN_STEP * torch.arange(len(knots), dtype=knots.dtype, device=knots.device)[:, None]
     return (knots - ramp).cummax(0).values + ramp
 
 
@@ -114,7 +114,7 @@ def fit_generalised_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
     """
     excess = excess[:: max(1, len(excess) // 1000)]
     mean = excess.mean(0).clamp_min(MIN_STEP)
-    theta = torch.logspace(-2, 4, 60, dtype=excess.dtype)[:, None] / mean
+    theta = torch.logspace(-2, 4, 60, dtype=excess.dtype, device=excess.device)[:, None] / mean
     xi = torch.log1p(theta[:, None] * excess).mean(1)
     log_likelihood = -len(excess) * ((xi / theta).log() + xi + 1)
     log_likelihood = torch.where(xi <= MAX_TAIL_INDEX, log_likelihood, -torch.inf)
