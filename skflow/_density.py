@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from ._base import BaseFlow
 from ._callbacks import with_callbacks
 from ._shield import shield
+from ._table_kinds import refuse_kind
 from ._threads import threads_for
 from ._validation import make_seed
 from .flows.flow import Flow
@@ -153,6 +154,15 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         ValueError
             For NaN, infinity or text in ``X`` (the column is named), and for weights that are negative or all zero. The
             previous fit, if there is one, stays usable.
+        KeyboardInterrupt
+            Where the fit is one of many, see below. The previous one stays usable then, too.
+
+        Notes
+        -----
+        Ctrl-C ends a fit that was called by itself, or as a step of a Pipeline, with a warning; the best flow so far is
+        kept. Within a search, a cross-validation, an ensemble, joblib, or a process started by others, the interrupt is
+        passed on, so that they end instead of going on with the next fit. So is a second Ctrl-C within two seconds,
+        which also ends a loop of your own.
         """
         with self._keep_previous_fit():
             return self._fit_flow(X, y, sample_weight, go_on=self.warm_start)
@@ -163,6 +173,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """Train on a batch of rows: one pass, without a validation part.
 
         The first call fixes the preprocessing and the base distribution, so its batch should be typical of the table.
+        Ctrl-C is passed on, and leaves the estimator as it was before the batch.
 
         Parameters
         ----------
@@ -266,6 +277,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "flow_")
+        refuse_kind(Z, "Z")
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self.n_features_in_:
             raise ValueError(

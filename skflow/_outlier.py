@@ -160,6 +160,9 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         ValueError
             For NaN, infinity or text in ``X`` (the column is named), and for weights that are negative or all zero. The
             previous fit, if there is one, stays usable.
+        KeyboardInterrupt
+            As in `FlowDensity.fit`: Ctrl-C ends a lone fit, which keeps the best so far, or the search that the fit is
+            part of.
         """
         with self._keep_previous_fit():
             self._fit_flow(X, y, sample_weight, go_on=False)

@@ -45,6 +45,7 @@ class Rows:
     ):
         if weight is not None:
             X, weight = X[weight > 0], weight[weight > 0]
+            weight = None if (weight == weight[0]).all() else weight
         self.x = smooth_ties(X, rng)
         self.weight = weight
         self.rng = rng

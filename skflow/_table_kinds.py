@@ -11,34 +11,42 @@ from ._frames import column_names, columns, is_frame
 TEMPORAL = ("timestamp", "date", "time", "duration")  # how pyarrow's names of such types begin
 
 
-def refuse_kind(X) -> None:
+def refuse_kind(X, name: str = "X") -> None:
     """Refuse what numpy would misread or refuse without a remedy: masks, records, dates, and what is no table.
 
     Raises
     ------
     ValueError, TypeError
+        With the ``name`` of the argument.
     """
+    kind = f"{name} is a {type(X).__name__}"
     if isinstance(X, Iterator):
-        raise TypeError(f"X is a {type(X).__name__}, which can be gone through once: pass a table, such as list(X).")
+        raise TypeError(f"{kind}, which can be gone through once: pass a table, such as list({name}).")
     if isinstance(X, Mapping):
-        raise TypeError(f"X is a {type(X).__name__}: pass a table, such as pandas.DataFrame(X).")
+        raise TypeError(f"{kind}: pass a table, such as pandas.DataFrame({name}).")
     if isinstance(X, Set | str | bytes):
-        raise TypeError(f"X is a {type(X).__name__}: pass a table of shape (n_samples, n_features).")
+        raise TypeError(f"{kind}: pass a table of shape (n_samples, n_features).")
     if is_frame(X):
-        _refuse_dates_in_frame(X)
+        _refuse_dates_in_frame(X, name)
         return
-    _refuse_masked(X)
+    refuse_masked(X, name)
     dtype = getattr(X, "dtype", None)
     if getattr(dtype, "names", None):
         raise TypeError(
-            f"X is a structured (record) array with the fields {', '.join(map(repr, dtype.names))}, but a table of 2 "
-            "dimensions is needed: numpy.lib.recfunctions.structured_to_unstructured(X) makes one of its fields."
+            f"{name} is a structured (record) array of the fields {', '.join(map(repr, dtype.names))}, not a table of "
+            f"2 dimensions: numpy.lib.recfunctions.structured_to_unstructured({name}) makes one of its fields."
         )
     if getattr(dtype, "kind", None) in ("m", "M"):
-        raise TypeError(f"X holds {_dates(dtype)} (dtype {dtype}): {_remedy_of_dates('X', dtype)}")
+        raise TypeError(f"{name} holds {_dates(dtype)} (dtype {dtype}): {_remedy_of_dates(name, dtype)}")
 
 
-def _refuse_masked(X):
+def refuse_masked(X, name: str) -> None:
+    """Refuse masked values, in an array or in a list of arrays: the numbers behind the mask would be taken.
+
+    Raises
+    ------
+    ValueError
+    """
     for i, part in enumerate(X if isinstance(X, list | tuple) else [X]):
         if not np.ma.isMaskedArray(part) or not np.ma.is_masked(part):
             continue
@@ -46,19 +54,18 @@ def _refuse_masked(X):
         mask = np.atleast_2d(mask.reshape(len(mask), -1) if mask.ndim > 2 else mask)
         row, column = np.argwhere(mask)[0]
         raise ValueError(
-            f"X holds {int(mask.sum())} masked values, first in column {column} at row {row if part is X else i}. The "
-            "mask would be ignored: drop those rows (numpy.ma.compress_rows) or impute the values, for example with "
-            "sklearn.impute.SimpleImputer behind X.astype(float).filled(numpy.nan)."
+            f"{name} holds {int(mask.sum())} masked values, first in column {column} at row {row if part is X else i}. "
+            "The mask would be ignored: drop those rows (numpy.ma.compress_rows) or impute the values, for example by "
+            f"sklearn.impute.SimpleImputer on {name}.astype(float).filled(numpy.nan)."
         )
 
 
-def _refuse_dates_in_frame(X):
+def _refuse_dates_in_frame(X, name):
     dtypes = X.dtypes if hasattr(X, "dtypes") else [field.type for field in X.schema]
-    for name, dtype in zip(column_names(X), dtypes):
+    for column, dtype in zip(column_names(X), dtypes):
         if _is_temporal(dtype):
-            raise TypeError(
-                f"Column {name!r} of X holds {_dates(dtype)} (dtype {dtype}): {_remedy_of_dates(f'X[{name!r}]', dtype)}"
-            )
+            remedy = _remedy_of_dates(f"{name}[{column!r}]", dtype)
+            raise TypeError(f"Column {column!r} of {name} holds {_dates(dtype)} (dtype {dtype}): {remedy}")
 
 
 def _is_temporal(dtype):

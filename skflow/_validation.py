@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from ._frames import column_names
-from ._table_kinds import column_without_numbers, refuse_kind
+from ._table_kinds import column_without_numbers, refuse_kind, refuse_masked
 
 LEAST_WEIGHT = 1e-30  # of the largest one: float32 holds it
 
@@ -57,7 +57,13 @@ def _remedy(message, X, min_rows):
         return "Pass the real and imaginary parts as columns of their own."
     if "with dim" in message:
         return "Give X two dimensions: X.reshape(len(X), -1) makes one row of each sample."
-    if "Expected 2D" in message:
+    if "COO matrix" in message:
+        return "Pass dense columns: X.sparse.to_dense()."
+    if "inhomogeneous" in message:
+        return "Every row of X needs the same number of columns."
+    if "ScalarType" in message:
+        return "Pass X.float() or X.double()."
+    if "Expected" in message:
         return ""
     return column_without_numbers(X)
 
@@ -87,11 +93,12 @@ def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
     Returns
     -------
     ndarray of shape (n,) or None
-        With a mean of one, whatever factor they have in common; None where they are all equal. One that vanishes beside
-        the largest stays positive.
+        Those above zero with a mean of one, whatever factor they have in common; None where all are equal. One that
+        vanishes beside the largest stays positive.
     """
     if sample_weight is None:
         return None
+    refuse_masked(sample_weight, "sample_weight")
     try:
         weight = np.asarray(sample_weight, dtype=float)
     except (ValueError, TypeError) as error:
@@ -122,7 +129,7 @@ def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
     if weight.min() == largest:
         return None
     weight = np.where(weight > 0, np.maximum(weight / largest, LEAST_WEIGHT), 0.0)  # first, so that no sum overflows
-    return weight / weight.mean()
+    return weight / weight[weight > 0].mean()
 
 
 def check_bounds(bounds, n_features: int) -> np.ndarray:
