@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ._callbacks import CALLBACK_STATE, CallbackSupport, follow_fit
+from ._converted import converted
 from ._fitting import Fit, Fitting
 from ._progress import ProgressBar
 from ._repr import ReprSupport
@@ -171,7 +171,7 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
         # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
         follow = nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y)
         # All but the training is many small operations, one after the other.
-        with follow as announce, torch.inference_mode(False), torch.enable_grad(), threads_for(0):
+        with follow as announce, threads_for(0):
             fitting = self._fitting(self, X, weight, groups, make_seed(self.random_state), device, on_iteration)
             if one_pass:
                 fit = fitting.one_pass(*previous)
@@ -232,17 +232,12 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
                 ConvergenceWarning,
             )
 
-    def _flow_for(self, dtype: torch.dtype, device: torch.device) -> Flow:
-        """The fitted flow in the precision of the rows, on the device in use; the fitted one itself is never moved."""
-        some = next(self.flow_.buffers())
-        if some.dtype == dtype and some.device == device:
-            return self.flow_
-        return copy.deepcopy(self.flow_).to(device=device, dtype=dtype)
-
     def _by_chunks(self, rows: np.ndarray, function: Callable[[Flow, Tensor], Tensor]) -> np.ndarray:
         """Apply ``function`` to the flow and to chunks of rows that fit the cache, and gather the results."""
         device = resolve_device(self.device)
-        flow = self._flow_for(torch.float32 if rows.dtype == np.float32 else torch.float64, device)
+        dtype = torch.float32 if rows.dtype == np.float32 else torch.float64
+        with threads_for(0):
+            flow = converted(self.flow_, dtype, device)
         width = flow.width
         most = TILE * int(np.clip(round(CHUNK_NUMBERS / width / TILE), 1, MAX_CHUNK_TILES))
         chunks = np.array_split(rows, -(-len(rows) // most))

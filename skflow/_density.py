@@ -13,6 +13,9 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._base import BaseFlow
 from ._callbacks import with_callbacks
+from ._shield import shield
+from ._table_kinds import refuse_kind
+from ._threads import threads_for
 from ._validation import make_seed
 from .flows.flow import Flow
 
@@ -128,6 +131,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     (5, 4)
     """
 
+    @shield()
     @_fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
@@ -159,10 +163,20 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         ValueError
             For NaN, infinity or text in ``X`` (the column is named), and for weights that are negative or all zero. The
             previous fit, if there is one, stays usable.
+        KeyboardInterrupt
+            Where the fit is one of many, see below. The previous one stays usable then, too.
+
+        Notes
+        -----
+        Ctrl-C ends a fit that was called by itself, or as a step of a Pipeline, with a warning; the best flow so far is
+        kept. Within a search, a cross-validation, an ensemble, joblib, or a process started by others, the interrupt is
+        passed on, so that they end instead of going on with the next fit. So is a second Ctrl-C within two seconds,
+        which also ends a loop of your own.
         """
         with self._keep_previous_fit():
             return self._fit_flow(X, y, sample_weight, groups, go_on=self.warm_start)
 
+    @shield()
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train on a batch of rows: one pass, without a validation part.
@@ -170,6 +184,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         Preprocessing and base distribution come from the first 2,000 rows: until then the fit starts again from all
         rows so far whenever their number has doubled. A sample of the rows is kept; where it shows, later on, that a
         column has left its range, the fit starts again from that sample, with a warning.
+
+        Ctrl-C is passed on, and leaves the estimator as it was before the batch.
 
         Parameters
         ----------
@@ -184,6 +200,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         with self._keep_previous_fit():
             return self._fit_flow(X, y, sample_weight, go_on=True, one_pass=True)
 
+    @shield()
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Log-density of each row.
 
@@ -199,6 +216,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         return self._log_density(X)
 
+    @shield()
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Mean log-density of the rows, in nats: higher is better.
 
@@ -213,6 +231,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         return float(np.mean(self.score_samples(X), dtype=float))
 
+    @shield()
     def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw rows from the fitted density.
 
@@ -229,7 +248,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1. Got {n_samples!r} instead.")
         generator = torch.Generator().manual_seed(make_seed(random_state))
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(0):
             latent = self.flow_.base.sample(int(n_samples), generator).numpy()
         if self.flow_.n_orderings == 1:
             return self._by_chunks(latent, lambda flow, z: flow.bijection.inverse(z)[0])
@@ -239,6 +258,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             X[rows] = self._by_chunks(latent[rows], lambda flow, z, j=int(j): flow.of_ordering(j).inverse(z)[0])
         return X
 
+    @shield()
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Map rows to the latent space, where the fitted density is the standard normal.
 
@@ -256,6 +276,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         return self._by_chunks(self._table(X), Flow.to_latent)
 
+    @shield()
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Map latent rows back to data: the inverse of `transform`.
 
@@ -268,6 +289,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "flow_")
+        refuse_kind(Z, "Z")
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self.n_features_in_:
             raise ValueError(
@@ -276,6 +298,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             )
         return self._by_chunks(Z, Flow.from_latent)
 
+    @shield()
     def bic(self, X: ArrayLike) -> float:
         """Bayesian information criterion on ``X``: lower is better.
 
@@ -290,6 +313,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         log_density = self.score_samples(X)
         return float(-2 * log_density.sum(dtype=float) + self.flow_.n_parameters() * np.log(len(log_density)))
 
+    @shield()
     def aic(self, X: ArrayLike) -> float:
         """Akaike information criterion on ``X``: lower is better.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
+from ._frames import column_names, frame_like
 from ._validation import closest
 
 MARGIN = 0.12  # of the columns' range, on either side
@@ -44,20 +46,17 @@ class Table:
                 f"X must be a table of at least one row, got shape {self.rows.shape}: pass (some of) the rows that the "
                 "estimator was fitted to; they set the range of the axes."
             )
-        named = getattr(X, "columns", None)
+        named = column_names(X)
         self.names = [f"x{j}" for j in range(self.rows.shape[1])] if named is None else [str(name) for name in named]
 
     def like(self, rows: np.ndarray):
         """A table of the same type and column names, with other rows."""
-        if hasattr(self.original, "iloc"):
-            return type(self.original)(rows, columns=self.original.columns)
-        if hasattr(self.original, "columns"):
-            return type(self.original)(rows, schema=list(self.original.columns))
-        return rows
+        return frame_like(self.original, rows)
 
-    def column(self, feature: int | str) -> int:
-        """The number of a column given by number or name."""
-        if isinstance(feature, str):
+    def column(self, feature: Hashable) -> int:
+        """The number of a column given by number, or by a name that is none."""
+        if not isinstance(feature, Integral):
+            feature = str(feature)  # as the names are
             if feature not in self.names:
                 raise ValueError(f"{feature!r} is not a column of X: {self.names}.{closest(feature, self.names)}")
             return self.names.index(feature)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._density_panels import Table, density_panels, mass_levels
 from ._plotting import BLUE, LOG_CMAP, MASS_CMAP, axes_for, pyplot
+from ._shield import shield
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,6 +74,7 @@ class DensityDisplay:
         self.points = points
 
     @classmethod
+    @shield()
     def from_estimator(
         cls,
         estimator,

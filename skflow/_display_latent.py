@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from ._plotting import BLUE, GREY, grid_axes, pyplot
+from ._shield import shield
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,6 +52,7 @@ class LatentDisplay:
         self.names = names
 
     @classmethod
+    @shield()
     def from_estimator(
         cls,
         estimator,
@@ -94,6 +96,7 @@ class LatentDisplay:
         display = cls(latent=latent[:, list(chosen)], names=[f"z{j % latent.shape[1]}" for j in chosen])
         return display.plot(ax=ax, **plot_params)
 
+    @shield()
     def plot(self, ax: Any = None, *, n_columns: int = 4) -> Self:
         """Draw the panels.
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from ._plotting import BLUE, ORANGE, RED, axes_for, pyplot
+from ._shield import shield
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +48,7 @@ class LossCurveDisplay:
         self.best_score = best_score
 
     @classmethod
+    @shield()
     def from_estimator(cls, estimator, *, ax: Axes | None = None, **plot_params: Any) -> Self:
         """Draw the latest fit of an estimator.
 
@@ -84,6 +86,7 @@ class LossCurveDisplay:
         epoch = int(np.argmax(self.validation))
         return epoch + 1 if self.validation[epoch] >= self.best_score else 0
 
+    @shield()
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the curves.
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._frames import column_names, some_rows
 from ._plotting import BLUE, GREY, RED, axes_for, pyplot
+from ._shield import shield
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +60,7 @@ class ExplanationDisplay:
         self.p_value = p_value
 
     @classmethod
+    @shield()
     def from_estimator(
         cls, estimator, X: ArrayLike, *, row: int = 0, ax: Axes | None = None, **plot_params: Any
     ) -> Self:
@@ -85,15 +88,16 @@ class ExplanationDisplay:
                 f"{type(estimator).__name__} has no explain method: pass a fitted FlowOutlierDetector (of a Pipeline "
                 "its last step, with transformed rows)."
             )
-        one = X.iloc[[row]] if hasattr(X, "iloc") else np.asarray(X)[[row]]
+        one = some_rows(X, [row])
         display = cls(
             contributions=np.asarray(estimator.explain(one))[0],
             values=np.asarray(one)[0],
-            feature_names=getattr(estimator, "feature_names_in_", None),
+            feature_names=names if (names := column_names(X)) else getattr(estimator, "feature_names_in_", None),
             p_value=float(estimator.p_values(one)[0]),
         )
         return display.plot(ax=ax, **plot_params)
 
+    @shield()
     def plot(self, ax: Axes | None = None, *, max_features: int = 10) -> Self:
         """Draw the bars, the largest on top.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import torch
 from ._rows import Fold, Rows
 from ._settings import resolve_bounds, resolve_flow, resolve_plan
 from ._start import MAX_ROWS_FOR_MIXTURES, fit_bases, fit_preprocessing, is_bent, n_base_rows, refit_base
-from ._threads import threads_for
+from ._threads import fork_safe_lock, threads_for
 from ._training import Part, Plan, Progress, Run, Trainer
 from .flows.bijection import Bijection, Chain
 from .flows.flow import Flow
@@ -24,7 +23,7 @@ from .flows.registry import FlowSettings, build_flow
 ROWS_TO_REFIT = 1000, 10_000  # fewer are too few to do without the held-out rows: at least, at most
 ROWS_TO_REFIT_PER_COLUMN = 500
 INITIAL_ROWS = 1000  # from which layers set what they read off data
-_BUILD_LOCK = threading.Lock()
+_BUILD_LOCK = fork_safe_lock()
 
 
 @dataclass
@@ -107,10 +106,16 @@ class Candidate:
         progress = self.run.progress
         return progress.best_score if self.run.done else progress.outlook(self.run.plan.max_iter)
 
-    def finish(self) -> Fit:
-        """The fit of the first fold, in its best state."""
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has ended its training."""
+        return self.run.progress.stopped == "interrupted"
+
+    def finish(self, stopped: str | None = None) -> Fit:
+        """The fit of the first fold, in its best state; ``stopped`` says why, where its own run does not know."""
         for trainer in self.run.trainers:
             trainer.finish()
+        self.run.progress.stopped = stopped or self.run.progress.stopped
         return replace(self.fits[0], optimizer_state=self.run.trainers[0].optimizer.state())
 
 
@@ -152,9 +157,11 @@ class Fitting:
         while len(candidates) > 1 and n_steps <= limit and not all(candidate.run.done for candidate in candidates):
             for candidate in candidates:
                 candidate.advance(n_steps, self.on_iteration)
+                if candidate.interrupted:
+                    return _best(candidates).finish(stopped="interrupted")
             candidates = _undominated(candidates)
             n_steps *= 2
-        winner = max(candidates, key=lambda candidate: candidate.run.progress.best_score)
+        winner = _best(candidates)
         winner.advance(math.inf, self.on_iteration)
         fit = winner.finish()
         few = len(self.table.x) < np.clip(ROWS_TO_REFIT_PER_COLUMN * self.n_features, *ROWS_TO_REFIT)
@@ -168,10 +175,14 @@ class Fitting:
         """Go through the rows once, at a constant rate and without a validation part."""
         self.plan = replace(self.plan, max_iter=1, n_steps=None)
         if flow is not None:
-            return self._further(self.table.everything, flow, optimizer_state)
-        (candidate,) = self._candidates([self.table.everything])
-        candidate.advance(math.inf, self.on_iteration)
-        return candidate.finish()
+            fit = self._further(self.table.everything, flow, optimizer_state)
+        else:
+            (candidate,) = self._candidates([self.table.everything])
+            candidate.advance(math.inf, self.on_iteration)
+            fit = candidate.finish()
+        if fit.progress.stopped == "interrupted":
+            raise KeyboardInterrupt  # a batch is one of many: the loop over them is to end
+        return fit
 
     def _further(self, fold, flow, optimizer_state):
         preprocessing, layers = copy.deepcopy(flow.bijection).links
@@ -247,7 +258,15 @@ class Fitting:
         base = refit_base(fit.latent.base, self._latent(preprocessing, layers, typical), self.table.rng)
         candidate = self._candidate([self._start(everything, preprocessing)], [Flow(layers, base)], bent)
         candidate.advance(fit.progress.best_step, self.on_iteration)
+        if candidate.interrupted:
+            fit.progress.stopped = "interrupted"
+            return fit
         return replace(candidate.finish(), progress=fit.progress)
+
+
+def _best(candidates: list[Candidate]) -> Candidate:
+    """The one with the highest validation score."""
+    return max(candidates, key=lambda candidate: candidate.run.progress.best_score)
 
 
 def _undominated(candidates: list[Candidate]) -> list[Candidate]:

@@ -64,7 +64,7 @@ class NoisyRows:
     def __getitem__(self, rows: Tensor) -> Tensor:
         z = self.z[rows % len(self.z)]
         if self.noise:
-            z = z + self.noise * torch.randn(z.shape, generator=self.generator)
+            z = z + self.noise * torch.randn(z.shape, generator=self.generator, dtype=z.dtype)
         return z.to(self.target)
 
     def draw(self, n: int) -> Tensor:

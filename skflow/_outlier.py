@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from ._attribution import repair_contributions, repair_values
 from ._base import AUTO, NON_NEGATIVE, BaseFlow
 from ._callbacks import with_callbacks
 from ._conformal import cross_conformal_p_values
+from ._frames import frame_like
 from ._members import EnsembleFit, EnsembleFitting
 from ._parameters import adds_to
+from ._shield import shield
 from ._threshold import threshold
 from ._validation import check_weights
 from .flows.flow import Flow
@@ -134,6 +137,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         self.smoothing = smoothing
         self.trimmed = trimmed
 
+    @shield()
     @_fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
@@ -164,6 +168,9 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         ValueError
             For NaN, infinity or text in ``X`` (the column is named), and for weights that are negative or all zero. The
             previous fit, if there is one, stays usable.
+        KeyboardInterrupt
+            As in `FlowDensity.fit`: Ctrl-C ends a lone fit, which keeps the best so far, or the search that the fit is
+            part of.
         """
         with self._keep_previous_fit():
             self._fit_flow(X, y, sample_weight, groups, go_on=False)
@@ -200,7 +207,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
 
             def blind(flow, x, k=int(k)):
                 z, log_abs_det = flow.bijection(x)
-                return flow.base.blind_log_prob(z, torch.full((len(z),), k)) + log_abs_det
+                return flow.base.blind_log_prob(z, torch.full((len(z),), k, device=z.device)) + log_abs_det
 
             out[fold == k] = self._by_chunks(rows[fold == k], blind)
         return out
@@ -217,6 +224,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             return log_density
         return -np.abs(log_density - self._typical_log_density)
 
+    @shield()
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """The score of each row, in nats: high is normal.
 
@@ -231,6 +239,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return self._to_score(self._log_density(X))
 
+    @shield()
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """``score_samples(X) - offset_``: negative for outliers.
 
@@ -244,6 +253,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return self.score_samples(X) - self.offset_
 
+    @shield()
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Label each row: -1 for outliers, 1 for the rest.
 
@@ -257,6 +267,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    @shield()
     def p_values(self, X: ArrayLike) -> np.ndarray:
         """How often rows like the training rows are as unusual as these: cross-conformal p-values.
 
@@ -284,7 +295,8 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             scores, self.calibration_scores_[present], self.fold_[present], self._calibration_weight
         )
 
-    def explain(self, X: ArrayLike) -> np.ndarray:
+    @shield()
+    def explain(self, X: ArrayLike) -> Any:
         """Which features make each row less, or more, normal than a typical row, and by how many nats.
 
         Features are repaired, the most telling first, until the row scores as a typical row does; a feature's number is
@@ -298,8 +310,8 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         Returns
         -------
         contributions : ndarray or DataFrame of shape (n_samples, n_features)
-            Negative for what speaks against a row. Each row sums to ``score_samples(x) - typical_score_``. A pandas
-            DataFrame with the names of the features for a DataFrame.
+            Negative for what speaks against a row. Each row sums to ``score_samples(x) - typical_score_``. For a
+            DataFrame one of the same library, with its column names and its index.
         """
         check_is_fitted(self, "flow_")
         rows = self._table(X).astype(float)
@@ -310,6 +322,4 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         out = repair_contributions(log_density, rows, self._repair_values, self._typical_log_density)
         if self.criterion == "typicality":
             out[out.sum(1) > 0] *= -1
-        if hasattr(X, "iloc"):
-            return type(X)(out, index=X.index, columns=self.feature_names_in_)
-        return out
+        return frame_like(X, out, index=True)

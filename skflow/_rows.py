@@ -56,6 +56,7 @@ class Rows:
         if weight is not None:
             present = weight > 0
             X, weight, groups = X[present], weight[present], None if groups is None else groups[present]
+            weight = None if (weight == weight[0]).all() else weight
         self.x = smooth_ties(X, rng)
         self.weight = weight
         self.rng = rng

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -15,7 +16,7 @@ MIN_WORK_PER_THREAD = 4_000_000  # multiply-adds of one call; below it a thread 
 PATIENCE = 1.0  # seconds, after which one call is made on one thread for comparison
 MOST_LOST = 0.2  # of the time may be lost in waiting
 Result = TypeVar("Result")
-_OUTER = threading.local()  # the thread count around the outermost block
+_BLOCKS = threading.local()  # the thread counts around the open blocks, the outermost first
 
 
 @contextmanager
@@ -25,22 +26,37 @@ def threads_for(work: float) -> Iterator[None]:
     Small tensors gain nothing from a second thread, and lose a great deal when another process keeps its core busy.
     Inside another such block the number set around the outermost counts.
     """
-    before = torch.get_num_threads()
-    outermost = not hasattr(_OUTER, "n_threads")
-    if outermost:
-        _OUTER.n_threads = before
-    _set_threads(max(1, min(_OUTER.n_threads, int(work // MIN_WORK_PER_THREAD))))
+    before = vars(_BLOCKS).setdefault("before", [])
+    before.append(torch.get_num_threads())
+    _set_threads(max(1, min(before[0], int(work // MIN_WORK_PER_THREAD))))
     try:
         yield
     finally:
-        _set_threads(before)
-        if outermost:
-            del _OUTER.n_threads
+        _set_threads(before.pop())
 
 
 def _set_threads(n):
     if n != torch.get_num_threads():
         torch.set_num_threads(n)
+
+
+def _stay_alone():
+    """In the child of a fork: torch's other threads are not there, and it would wait for them for ever."""
+    torch.set_num_threads(1)
+    before = vars(_BLOCKS).get("before", [])
+    before[:] = [1] * len(before)
+
+
+def fork_safe_lock() -> threading.Lock:
+    """A lock that is open in the child of a fork, whichever thread of the parent held it."""
+    lock = threading.Lock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lock._at_fork_reinit)
+    return lock
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stay_alone)
 
 
 class Pace:
@@ -51,23 +67,17 @@ class Pace:
     """
 
     def __init__(self):
-        self.n_threads = torch.get_num_threads()
         self.started = time.perf_counter()
         self.alone = math.inf  # seconds that the last call on one thread took
         self.n_alone = 0  # calls to be made on one thread
 
     def call(self, function: Callable[..., Result], *args: object) -> Result:
         """``function(*args)``."""
-        if self.n_threads == 1:
+        if torch.get_num_threads() == 1:
             return function(*args)
         start, alone = time.perf_counter(), self.n_alone > 0
-        if alone:
-            torch.set_num_threads(1)
-        try:
+        with threads_for(0) if alone else nullcontext():
             result = function(*args)
-        finally:
-            if alone:
-                torch.set_num_threads(self.n_threads)
         self._note(time.perf_counter() - start, alone)
         return result
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ._interrupt import keeps_the_fit
 from ._optimizer import Adam, ParameterVector
 from ._threads import Pace
 from .flows.evaluation import Evaluation
@@ -255,6 +256,8 @@ class Run:
                 if on_iteration(progress):
                     self._stop("callback")
         except KeyboardInterrupt:
+            if not keeps_the_fit():
+                raise
             self._stop("interrupted")
 
     @property

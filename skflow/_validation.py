@@ -10,6 +10,11 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from ._frames import column_names
+from ._table_kinds import column_without_numbers, refuse_kind, refuse_masked
+
+LEAST_WEIGHT = 1e-30  # of the largest one: float32 holds it
+
 
 def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
     """Validate a table for ``estimator``; float32 and float64 pass as they are, everything else becomes float64.
@@ -17,9 +22,11 @@ def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        As `sklearn.utils.validation.validate_data`, but naming the column that holds text, NaN or infinity.
+        As `sklearn.utils.validation.validate_data`, but naming the column that holds text, dates, NaN or infinity; and
+        for kinds of tables that would be misread.
     """
     original = X
+    refuse_kind(X)
     try:
         X = validate_data(
             estimator,
@@ -34,7 +41,7 @@ def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
         if not remedy:
             raise
         raise type(error)(f"{str(error).rstrip('.')}. {remedy}") from error
-    _check_finite(estimator, X)
+    _check_finite(estimator, X, column_names(original))
     return X
 
 
@@ -42,8 +49,6 @@ def _remedy(message, X, min_rows):
     """What to do about an error of scikit-learn's that does not say so itself."""
     if X is None:
         return "X is None: pass a table of shape (n_samples, n_features)."
-    if "could not convert" in message and (column := _text_column(X)):
-        return f"{column} holds text; encode it (for example with sklearn.preprocessing.OrdinalEncoder) or drop it."
     if "minimum of" in message and "sample" in message:
         return f"Pass at least {min_rows} row{'s' if min_rows > 1 else ''}."
     if "minimum of" in message and "feature" in message:
@@ -52,26 +57,18 @@ def _remedy(message, X, min_rows):
         return "Pass the real and imaginary parts as columns of their own."
     if "with dim" in message:
         return "Give X two dimensions: X.reshape(len(X), -1) makes one row of each sample."
-    return ""
+    if "COO matrix" in message:
+        return "Pass dense columns: X.sparse.to_dense()."
+    if "inhomogeneous" in message:
+        return "Every row of X needs the same number of columns."
+    if "ScalarType" in message:
+        return "Pass X.float() or X.double()."
+    if "Expected" in message:
+        return ""
+    return column_without_numbers(X)
 
 
-def _text_column(X):
-    if hasattr(X, "columns"):
-        for name in X.columns:
-            try:
-                np.asarray(X[name], dtype=float)
-            except (ValueError, TypeError):
-                return f"Column {name!r}"
-        return None
-    for j, column in enumerate(np.asarray(X, dtype=object).T):
-        try:
-            column.astype(float)
-        except (ValueError, TypeError):
-            return f"Column {j}"
-    return None
-
-
-def _check_finite(estimator, X):
+def _check_finite(estimator, X, names):
     if np.isfinite(X.sum(dtype=float)):  # one pass without a temporary; the columns are looked at only where it fails
         return
     bad = ~np.isfinite(X)
@@ -85,15 +82,23 @@ def _check_finite(estimator, X):
         else ("infinity", "replace or drop those values")
     )
     raise ValueError(
-        f"Input X contains {kind}: {column_name(estimator, j)}, first at row {i} ({int(bad.sum())} such values in "
-        f"{int(bad.any(0).sum())} columns). {type(estimator).__name__} needs finite numbers; {remedy}."
+        f"Input X contains {kind}: {column_name(estimator, j, names)}, first at row {i} ({int(bad.sum())} such values "
+        f"in {int(bad.any(0).sum())} columns). {type(estimator).__name__} needs finite numbers; {remedy}."
     )
 
 
 def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
-    """Validate weights: one per row, finite, none negative, not all zero; returned with a mean of one."""
+    """Validate weights: one per row, finite, none negative, not all zero.
+
+    Returns
+    -------
+    ndarray of shape (n,) or None
+        Those above zero with a mean of one, whatever factor they have in common; None where all are equal. One that
+        vanishes beside the largest stays positive.
+    """
     if sample_weight is None:
         return None
+    refuse_masked(sample_weight, "sample_weight")
     try:
         weight = np.asarray(sample_weight, dtype=float)
     except (ValueError, TypeError) as error:
@@ -120,7 +125,11 @@ def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
         )
     if not weight.any():
         raise ValueError("sample_weight is zero for every row: at least one row needs a positive weight.")
-    return weight
+    largest = weight.max()
+    if weight.min() == largest:
+        return None
+    weight = np.where(weight > 0, np.maximum(weight / largest, LEAST_WEIGHT), 0.0)  # first, so that no sum overflows
+    return weight / weight[weight > 0].mean()
 
 
 def check_groups(groups, X: np.ndarray) -> np.ndarray | None:
@@ -181,9 +190,9 @@ def check_within_bounds(estimator, X: np.ndarray) -> None:
     )
 
 
-def column_name(estimator, j: int) -> str:
-    """Such as "column 3", or "column 'age'" where columns have names."""
-    names = getattr(estimator, "feature_names_in_", None)
+def column_name(estimator, j: int, names=None) -> str:
+    """Such as "column 3", or "column 'age'" where columns have names, the estimator's or else the given ones."""
+    names = getattr(estimator, "feature_names_in_", names)
     return f"column {j}" if names is None else f"column {names[j]!r}"
 
 
@@ -211,7 +220,8 @@ def check_hidden_layer_sizes(sizes) -> None:
 def resolve_device(name: str) -> torch.device:
     """The torch device that ``name`` means today; "auto" takes a GPU where there is one."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        forked = torch.cuda._is_in_bad_fork()  # from a process that has used the GPU: it can't be used here
+        return torch.device("cuda" if torch.cuda.is_available() and not forked else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

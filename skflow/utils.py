@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from ._cubature import integrate
+from ._frames import frame_like
 from ._importance import StudentMixture, bridge, spread
+from ._shield import shield
 
 __all__ = ["DensityCheckError", "check_density"]
 
@@ -47,6 +49,7 @@ def _rebuild(property, value, tolerance, message):
     return error
 
 
+@shield()
 def check_density(
     estimator,
     X: ArrayLike,
@@ -138,7 +141,7 @@ class _Check:
 
     def __init__(self, estimator, X, error_rate, n_samples, random_state):
         self.estimator = estimator
-        self.wrap = _wrapper_like(X)
+        self.wrap = lambda rows: frame_like(X, rows)
         self.X = np.asarray(X, dtype=float)
         if self.X.ndim != 2:
             raise ValueError(f"X must be a table of rows and columns. Got an array of shape {self.X.shape} instead.")
@@ -332,15 +335,6 @@ class _Check:
         corrected = min(1.0, p_values[worst] * len(p_values))
         detail = f"Transformed samples are not standard normal ({worst}); p-value of {len(p_values)} tests."
         self.require("latent", corrected, self.least_p, detail, at_most=False)
-
-
-def _wrapper_like(X):
-    """Turn arrays into tables of the kind of ``X``, with its column names."""
-    if not hasattr(X, "columns"):
-        return lambda rows: rows
-    columns, kind = list(X.columns), type(X)
-    argument = "schema" if kind.__module__.startswith("polars") else "columns"
-    return lambda rows: kind(rows, **{argument: columns})
 
 
 def _paired_tests(before, after, reference):

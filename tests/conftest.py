@@ -1,13 +1,22 @@
 """Tables and fits that several test modules share; fits are made once a session, so no test may change them."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_moons
 
+from skflow import _interrupt
 from skflow.flows import FLOWS
 
 from .estimators import fit_quietly, quick
+
+
+@pytest.fixture(autouse=True)
+def calm(monkeypatch):
+    """Nobody has pressed Ctrl-C before: not in the test before this one either."""
+    monkeypatch.setattr(_interrupt, "_latest", -math.inf)
 
 
 @pytest.fixture

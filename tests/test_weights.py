@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from .estimators import fit_quietly, quick, same_flow
+from skflow import FlowOutlierDetector
+
+from .estimators import ESTIMATORS, fit_quietly, quick, same_flow
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +76,61 @@ def test_weights_may_be_integers_or_a_list(table):
         fit_quietly(quick(), table, sample_weight=weight.tolist()),
         fit_quietly(quick(), table, sample_weight=weight.astype(float)),
     )
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("factor", [1e-310, 1e-200, 1e200, 1e306])
+def test_a_common_factor_does_not_matter(cls, factor, table):
+    weight = 1 + np.random.RandomState(0).rand(len(table))
+    expected = fit_quietly(quick(cls, max_iter=3), table, sample_weight=weight).score_samples(table)
+    found = fit_quietly(quick(cls, max_iter=3), table, sample_weight=factor * weight).score_samples(table)
+    np.testing.assert_allclose(found, expected, atol=1e-2 if factor < 1e-300 else 1e-3)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("weight", [1.0, 3, 1e306, np.full(240, 0.1), np.ones(240, bool), [2] * 240], ids=range(6))
+def test_equal_weights_are_no_weights(cls, weight, table):
+    assert same_flow(
+        fit_quietly(quick(cls, max_iter=3), table, sample_weight=weight), fit_quietly(quick(cls, max_iter=3), table)
+    )
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_weights_of_zero_and_one_choose_rows(cls, table):
+    chosen = np.arange(len(table)) % 3 > 0
+    assert same_flow(
+        fit_quietly(quick(cls, max_iter=3), table, sample_weight=chosen),
+        fit_quietly(quick(cls, max_iter=3), table[chosen]),
+    )
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("base", ["auto", "student-t"])
+@pytest.mark.parametrize("least", [1e-12, 1e-100, 5e-324])
+@pytest.mark.parametrize("heavy", [0, 17, 239])
+def test_an_effective_size_of_one_row_works(cls, base, least, heavy, table):
+    weight = np.full(len(table), least)
+    weight[heavy] = 1
+    estimator = fit_quietly(quick(cls, base=base, max_iter=3), table, sample_weight=weight)
+    assert np.isfinite(estimator.score_samples(table)).all()
+    assert np.isfinite(estimator.score_samples(1e6 * table)).all()
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("seed", range(3))
+def test_importance_weights_work(cls, seed, table):
+    weight = np.exp(30 * np.random.RandomState(seed).randn(len(table)))
+    estimator = fit_quietly(quick(cls, max_iter=3), table, sample_weight=weight)
+    assert np.isfinite(estimator.score_samples(table)).all()
+    if cls is FlowOutlierDetector:
+        p_values = estimator.p_values(table)
+        assert ((p_values > 0) & (p_values <= 1)).all()
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("dtype", [int, bool, np.float32, float])
+def test_weights_stay_as_they_are(cls, dtype, table):
+    weight = (np.arange(len(table)) % 4).astype(dtype)
+    before = weight.copy()
+    fit_quietly(quick(cls, max_iter=3), table, sample_weight=weight)
+    np.testing.assert_array_equal(weight, before)

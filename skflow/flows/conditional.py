@@ -33,7 +33,8 @@ class Elementwise(Bijection):
             self.network = DenseNetwork(n_context, n_features, univariate.n_params, hidden_layer_sizes)
             set_start(self.network, univariate)
         else:
-            self.params = nn.Parameter(univariate.start()[:, :, None].repeat(1, n_features, 1))
+            start = univariate.start().to(torch.get_default_dtype())
+            self.params = nn.Parameter(start[:, :, None].repeat(1, n_features, 1))
         self.n_context = n_context
 
     @property

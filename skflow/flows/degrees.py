@@ -64,7 +64,7 @@ def connections(
     n_features: int, n_context: int, n_params: int, hidden_layer_sizes: tuple[int, ...]
 ) -> list[Connections]:
     """Of every layer of a masked network; networks of one shape share them."""
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.device("cpu"):
         degrees = _degrees(n_features, n_context, hidden_layer_sizes)
         outputs = torch.arange(n_features).repeat_interleave(n_params)
         hidden = [Connections.between(a, b) for a, b in zip(degrees, degrees[1:])]
@@ -74,7 +74,8 @@ def connections(
 @functools.lru_cache(maxsize=16)
 def counts_by_degree(n_features: int, n_context: int, hidden_layer_sizes: tuple[int, ...]) -> list[list[int]]:
     """The numbers of inputs and of hidden units of degree 0, 1, ..., n_features - 1, level by level."""
-    degrees = _degrees(n_features, n_context, hidden_layer_sizes)
+    with torch.device("cpu"):
+        degrees = _degrees(n_features, n_context, hidden_layer_sizes)
     return [torch.bincount(units, minlength=n_features)[:n_features].tolist() for units in degrees]
 
 
@@ -83,7 +84,7 @@ def starts_by_degree(
     n_features: int, n_context: int, n_params: int, hidden_layer_sizes: tuple[int, ...]
 ) -> list[Tensor]:
     """Of every layer the first units of degree 0, 1, ..., n_features - 1 and the number of units; of shape (d + 1,)."""
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.device("cpu"):
         counts = counts_by_degree(n_features, n_context, hidden_layer_sizes)
         layers = [*counts[1:], [n_params] * n_features]
         return [torch.tensor([0, *itertools.accumulate(count)]) for count in layers]

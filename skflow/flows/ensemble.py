@@ -113,7 +113,7 @@ class SmoothedEnsemble(BaseDistribution):
     def sample(self, n, generator=None):
         d, like = self.centres.shape[1], self.centres
         member = torch.randint(len(self.members), (n,), generator=generator)
-        kernel = torch.rand(n, generator=generator) < (self.share if len(self.centres) else 0.0)
+        kernel = torch.rand(n, generator=generator, dtype=torch.float32) < (self.share if len(self.centres) else 0.0)
         z = like.new_empty(n, d)
         fold = torch.repeat_interleave(torch.arange(len(self.members)), torch.tensor(self.sizes))
         for k, flow in enumerate(self.members):

@@ -46,7 +46,7 @@ class Flow(nn.Module):
             return self._log_prob(self.bijection, x, context)
         if generator is not None:
             drawn = self.bijection.with_orders(
-                lambda orders: torch.randperm(orders.shape[1], generator=generator).to(orders.device)
+                lambda orders: torch.randperm(orders.shape[1], generator=generator, device="cpu").to(orders.device)
             )
             return self._log_prob(drawn, x, context)
         terms = [self._log_prob(self.of_ordering(j), x, context) for j in range(self.n_orderings)]
@@ -68,8 +68,8 @@ class Flow(nn.Module):
     def draw_orderings(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """The number of the column ordering by which each of ``n`` rows is to be drawn."""
         if self.n_orderings == 1:
-            return torch.zeros(n, dtype=torch.long)
-        return torch.randint(self.n_orderings, (n,), generator=generator)
+            return torch.zeros(n, dtype=torch.long, device="cpu")
+        return torch.randint(self.n_orderings, (n,), generator=generator, device="cpu")
 
     def sample(self, n: int, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` rows, one for each row of ``context`` where it is given; shape (n, d)."""

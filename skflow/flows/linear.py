@@ -105,7 +105,9 @@ class Rotation(Bijection):
 
     def __init__(self, n_features: int):
         super().__init__()
-        self.raw = nn.Parameter(torch.randn(n_features, n_features))
+        # Drawn in one precision, so that the default one has no say in the numbers.
+        raw = torch.randn(n_features, n_features, dtype=torch.float32)
+        self.raw = nn.Parameter(raw.to(torch.get_default_dtype()))
 
     def n_idle(self) -> int:
         """Number of entries with no effect: those on and above the diagonal."""

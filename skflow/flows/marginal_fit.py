@@ -43,7 +43,7 @@ def far_from_normal(x: Tensor) -> list[tuple[Tensor, int]]:
     )
     curved, uneven = _gains(coarse - normal, MIN_GAIN), _gains(fine - coarse, MIN_GAIN_OF_FINE)
     parts = ((curved & ~uneven, 1), (curved & uneven, FINE))
-    return [(columns, k) for mask, k in parts if len(columns := torch.arange(x.shape[1])[mask])]
+    return [(columns, k) for mask, k in parts if len(columns := torch.arange(x.shape[1], device=x.device)[mask])]
 
 
 def _gains(gain, least):
@@ -59,7 +59,7 @@ def _normal(train, test):
 
 
 def _curve(train, test, fineness):
-    return fit_marginals(train, torch.arange(train.shape[1]), fineness).column_log_density(test)
+    return fit_marginals(train, torch.arange(train.shape[1], device=train.device), fineness).column_log_density(test)
 
 
 def fit_marginals(x: Tensor, columns: Tensor, fineness: int = 1) -> MarginalGaussianization:
@@ -77,8 +77,8 @@ def fit_marginals(x: Tensor, columns: Tensor, fineness: int = 1) -> MarginalGaus
     n_knots = fineness * int(min(64, max(6, round(1.5 * n ** (1 / 3)))))
     n_tail = max(8, round(0.01 * n)) if n > 100 else max(2, n // 10)
     ordered = torch.from_numpy(np.sort(x.t()[columns].contiguous().numpy(), axis=1)).t()  # numpy sorts ten times faster
-    z_edge = torch.special.ndtri(torch.tensor(n_tail / n, dtype=x.dtype))
-    knots_z = torch.linspace(float(z_edge), float(-z_edge), n_knots, dtype=x.dtype)
+    z_edge = torch.special.ndtri(torch.tensor(n_tail / n, dtype=x.dtype, device=x.device))
+    knots_z = torch.linspace(float(z_edge), float(-z_edge), n_knots, dtype=x.dtype, device=x.device)
     knots_x = _increasing(_quantiles(ordered, torch.special.ndtr(knots_z)))
     secants = knots_z.diff()[:, None] / knots_x.diff(dim=0)
     inner = 2 * secants[1:] * secants[:-1] / (secants[1:] + secants[:-1])
@@ -108,7 +108,7 @@ def _quantiles(ordered, p):
 
 
 def _increasing(knots):
-    ramp = MIN_STEP * torch.arange(len(knots), dtype=knots.dtype)[:, None]
+    ramp = MIN_STEP * torch.arange(len(knots), dtype=knots.dtype, device=knots.device)[:, None]
     return (knots - ramp).cummax(0).values + ramp
 
 
@@ -129,7 +129,7 @@ def fit_generalised_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
     """
     excess = excess[:: max(1, len(excess) // 1000)]
     mean = excess.mean(0).clamp_min(MIN_STEP)
-    theta = torch.logspace(-2, 4, 60, dtype=excess.dtype)[:, None] / mean
+    theta = torch.logspace(-2, 4, 60, dtype=excess.dtype, device=excess.device)[:, None] / mean
     xi = torch.log1p(theta[:, None] * excess).mean(1)
     log_likelihood = -len(excess) * ((xi / theta).log() + xi + 1)
     log_likelihood = torch.where(xi <= MAX_TAIL_INDEX, log_likelihood, -torch.inf)

@@ -129,7 +129,7 @@ class MixtureCDF(MonotoneCurve):
     def start(self, x=None):
         """Spread components of total variance one or, given rows, the mixture that fits each column."""
         k = self.n_components
-        share = (torch.arange(k) + 0.5) / k
+        share = (torch.arange(k, dtype=torch.float32) + 0.5) / k
         if x is None:
             mean = 0.4 * torch.special.ndtri(share)[:, None]
             weight, scale = torch.full_like(mean, 1 / k), (1 - mean.var(0, correction=0)).sqrt().expand_as(mean)

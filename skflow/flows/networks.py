@@ -82,9 +82,10 @@ class MaskedLinear(DenseLinear):
     def __init__(self, seen: Connections, *, zero: bool = False):
         super().__init__(seen.mask.shape[1] - 1, len(seen.mask))
         self.bands = seen.bands
-        self.mask, self.n_seen, self.first_seen = seen.mask.to(self.affine.dtype), seen.n_seen, seen.first_seen
+        device = self.affine.device
+        self.mask, self.n_seen, self.first_seen = seen.mask.to(self.affine), *(v.to(device) for v in seen[-2:])
         with torch.no_grad():
-            self.affine.mul_(0.0 if zero else seen.gain).mul_(self.mask)
+            self.affine.mul_(0.0 if zero else seen.gain.to(device)).mul_(self.mask)
 
     def record_used(self, tape, used):
         tape.add(torch.mul, self.affine, self.mask, out=used)

@@ -47,12 +47,17 @@ class _Scalar:
         return solve_monotone(self, target, target.detach() - slack, target.detach() + slack)
 
 
+def _zeros(n: int) -> Tensor:
+    """Where drawn numbers are put: in one precision, so that the default one has no say in them."""
+    return torch.zeros(n, dtype=torch.float32)
+
+
 class _Parameters(nn.Module):
     """Parameters of a residual layer, shape (P, 1), or (P, n) with a network on the context that starts at zero."""
 
     def __init__(self, start: Tensor, n_context: int, hidden_layer_sizes: Sequence[int]):
         super().__init__()
-        self.free = nn.Parameter(start)
+        self.free = nn.Parameter(start.to(torch.get_default_dtype()))
         self.network = DenseNetwork(n_context, len(start), 1, hidden_layer_sizes) if n_context else None
 
     def forward(self, context):
@@ -71,9 +76,9 @@ class Planar(Bijection):
     def __init__(self, n_features: int, n_context: int = 0, hidden_layer_sizes: Sequence[int] = (64, 64)):
         super().__init__()
         self.n_features = n_features
-        start = torch.zeros(2 * n_features + 1)
-        start[:n_features] = torch.randn(n_features)
-        start[-1] = torch.randn(())
+        start = _zeros(2 * n_features + 1)
+        start[:n_features] = torch.randn(n_features, dtype=torch.float32)
+        start[-1] = torch.randn((), dtype=torch.float32)
         self.parameters_ = _Parameters(start, n_context, hidden_layer_sizes)
 
     def _maps(self, context):
@@ -106,8 +111,8 @@ class Radial(Bijection):
     def __init__(self, n_features: int, n_context: int = 0, hidden_layer_sizes: Sequence[int] = (64, 64)):
         super().__init__()
         self.n_features = n_features
-        start = torch.zeros(n_features + 2)
-        start[:n_features] = torch.randn(n_features)
+        start = _zeros(n_features + 2)
+        start[:n_features] = torch.randn(n_features, dtype=torch.float32)
         self.parameters_ = _Parameters(start, n_context, hidden_layer_sizes)
 
     def _maps(self, context):
@@ -175,9 +180,9 @@ class Sylvester(Bijection):
         self.n_features = n_features
         self.n_columns = m = min(n_features, n_columns or 16)
         self.sizes = (n_features * m, m * m, m * m, m, m)
-        start = torch.zeros(sum(self.sizes))
-        start[: n_features * m] = torch.randn(n_features * m)
-        start[-m:] = torch.randn(m)
+        start = _zeros(sum(self.sizes))
+        start[: n_features * m] = torch.randn(n_features * m, dtype=torch.float32)
+        start[-m:] = torch.randn(m, dtype=torch.float32)
         self.parameters_ = _Parameters(start, n_context, hidden_layer_sizes)
 
     def n_idle(self) -> int:

@@ -35,7 +35,7 @@ class SigmoidMixture(MonotoneCurve):
     def start(self, x=None):
         # Equal units would move as one: they start spread out, which is close to the identity still.
         raw = torch.zeros(3, self.n_units, 1)
-        raw[2, :, 0] = torch.linspace(-1, 1, self.n_units + 2)[1:-1]
+        raw[2, :, 0] = torch.linspace(-1, 1, self.n_units + 2, dtype=torch.float32)[1:-1]
         return raw.flatten(0, 1)
 
     def curve(self, x, params):

@@ -104,7 +104,7 @@ class StudentT(BaseDistribution):
         1989).
         """
         z = z.double()
-        df = torch.logspace(0.05, 2.1, 12, dtype=z.dtype)[:, None, None]
+        df = torch.logspace(0.05, 2.1, 12, dtype=z.dtype, device=z.device)[:, None, None]
         loc = z.median(0).values.expand(len(df), 1, -1)
         scale = (z - loc).square().mean(1, keepdim=True).sqrt().clamp_min(1e-6)
         for _ in range(steps):

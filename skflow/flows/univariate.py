@@ -32,9 +32,9 @@ def soft_clip(raw: Tensor, limit: float) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def as_tensor(numbers: tuple[float, ...], dtype: torch.dtype) -> Tensor:
-    """Shape (n,); the same one for the same numbers."""
+    """Shape (n,), on the CPU; the same one for the same numbers."""
     with torch.inference_mode(False):
-        return torch.tensor(numbers, dtype=dtype)
+        return torch.tensor(numbers, dtype=dtype, device="cpu")
 
 
 class Univariate:

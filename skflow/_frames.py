@@ -1,0 +1,53 @@
+"""Frames of pandas, polars and pyarrow: their columns, some of their rows, and frames like them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def is_frame(X) -> bool:
+    """Whether ``X`` is a table of named columns."""
+    return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_columns") or hasattr(X, "column_names"))
+
+
+def column_names(X) -> list | None:
+    """Names of the columns, of whatever type; None for what is no frame."""
+    if not is_frame(X):
+        return None
+    return list(getattr(X, "column_names", X.columns))
+
+
+def columns(X) -> list[tuple[Any, Any]]:
+    """Name and values of every column of a frame."""
+    if hasattr(X, "iloc"):
+        return [(name, X.iloc[:, j]) for j, name in enumerate(X.columns)]  # names may occur twice
+    return list(zip(column_names(X), X.get_columns() if hasattr(X, "get_columns") else X.columns))
+
+
+def some_rows(X, rows: list[int]):
+    """Rows by their numbers, in a table of the same kind."""
+    if not is_frame(X):
+        return np.asarray(X)[rows]
+    numbers = np.arange(len(X))[rows].tolist()
+    return X.iloc[numbers] if hasattr(X, "iloc") else X[numbers] if hasattr(X, "get_columns") else X.take(numbers)
+
+
+def frame_like(X, values: np.ndarray, *, index: bool = False):
+    """``values`` in a frame of the kind of ``X`` and with its column names, or as they are where ``X`` is no frame.
+
+    Parameters
+    ----------
+    X : table
+    values : ndarray of shape (n, d)
+    index : bool, default=False
+        Whether a pandas index goes along: n is then the number of rows of ``X``.
+    """
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        return type(X)(values, columns=X.columns, index=X.index if index else None)
+    if not is_frame(X):
+        return values
+    if hasattr(X, "get_columns"):
+        return type(X)(values, schema=list(X.columns))
+    return type(X).from_arrays(list(values.T.copy()), names=X.column_names)
