@@ -5,6 +5,7 @@ VENV := .venv
 OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
+FUZZ_TABLES ?= 10000
 # One thread a worker: two workers of many threads each would fight for the cores.
 TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
@@ -13,12 +14,13 @@ CORE_TESTS := tests/test_sklearn_checks.py tests/test_parameters.py tests/test_i
 	tests/test_training.py tests/test_callbacks.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest docs lint format forget clean
+.PHONY: help venv demo test test-oldest fuzz docs lint format forget clean
 
 help:
 	@echo "make demo         fit FlowDensity to a real table and draw it"
 	@echo "make test         the whole test suite, doctests included"
 	@echo "make test-oldest  the core tests under the oldest supported scikit-learn"
+	@echo "make fuzz         ten thousand hostile tables, never the same (FUZZ_TABLES=500 for fewer)"
 	@echo "make docs         the documentation site, in docs/_build/html, opened in a browser by its tests"
 	@echo "make lint         ruff: rules and format"
 	@echo "make format       apply ruff's fixes and format"
@@ -49,6 +51,10 @@ test: venv
 
 test-oldest: $(OLDEST)/.installed
 	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(CORE_TESTS)
+
+# Every property of tests/test_fuzz.py on its share of the tables; a failure prints the smallest one that was found.
+fuzz: venv
+	$(TEST_ENV) SKFLOW_FUZZ_TABLES=$(FUZZ_TABLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/test_fuzz.py
 
 # Warnings are errors. No network is needed once the packages are installed, neither to build the site nor to read it.
 docs: $(VENV)/.docs

@@ -119,4 +119,5 @@ def smooth_ties(X: np.ndarray, rng: np.random.RandomState) -> Tensor:
         else:
             noise = 1e-3 * (abs(location) or 1.0) * rng.standard_normal(len(X))
         x[:, j] += torch.from_numpy(noise)
-    return x
+    most = torch.finfo(x.dtype).max
+    return x.clamp_(-most, most)

@@ -42,7 +42,7 @@ def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
             raise
         raise type(error)(f"{str(error).rstrip('.')}. {remedy}") from error
     _check_finite(estimator, X, column_names(original))
-    return X
+    return X.copy() if min(X.strides) < 0 else X  # torch reads no array backwards
 
 
 def _remedy(message, X, min_rows):

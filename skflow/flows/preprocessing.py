@@ -64,6 +64,12 @@ def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, _root_mean_square((x - mean).t())
 
 
+def _range(x):
+    """The least and the greatest number of a tensor's precision: what lies beyond has no name but infinity."""
+    info = torch.finfo(x.dtype)
+    return info.min, info.max
+
+
 def _root_mean_square(x):
     """Along the last axis, without squares that overflow or vanish."""
     largest = x.abs().amax(-1).clamp_min(torch.finfo(x.dtype).tiny)
@@ -114,7 +120,8 @@ class Standardize(Bijection):
         return z, -self.scale.log().sum().expand(len(x), x.shape[2]), None
 
     def inverse(self, z, context=None):
-        return z * self.scale + self.shift, self.scale.log().sum().expand(len(z))
+        x = (z * self.scale + self.shift).clamp(*_range(z))
+        return x, self.scale.log().sum().expand(len(z))
 
 
 def _tails(x, inner):
@@ -211,9 +218,10 @@ class Bounded(Bijection):
 
     @classmethod
     def fit(cls, x: Tensor, low: Tensor, high: Tensor) -> Bounded:
-        """The unit of a half-bounded column is its median distance from the bound."""
+        """The unit of a half-bounded column is the median distance of the numbers that are not on the bound."""
         bound = torch.where(low.isfinite(), low, high)
-        distance = (x - torch.where(bound.isfinite(), bound, 0)).abs().median(0).values
+        distance = (x - torch.where(bound.isfinite(), bound, 0)).abs()
+        distance = distance.where(distance > 0, torch.nan).nanmedian(0).values.nan_to_num()
         width = torch.where(low.isfinite() & high.isfinite(), high - low, distance)
         return cls(low, high, torch.where(width > 0, width, torch.ones_like(width)))
 
@@ -241,10 +249,10 @@ class Bounded(Bijection):
         both, lower, upper = self._kinds()
         share = torch.sigmoid(z)
         low, high = (torch.where(bound.isfinite(), bound, 0.0) for bound in (self.low, self.high))  # no NaN gradients
-        x = torch.where(both, low + (high - low) * share, z)
+        x = torch.where(both, low * (1 - share) + high * share, z)
         log_slope = torch.where(both, F.logsigmoid(z) + F.logsigmoid(-z) + self.unit.log(), 0)
         for kind, bound, sign in ((lower, self.low, 1), (upper, self.high, -1)):
             x = torch.where(kind, bound + sign * self.unit * F.softplus(sign * z), x)
             log_slope = torch.where(kind, F.logsigmoid(sign * z) + self.unit.log(), log_slope)
-        x = torch.minimum(torch.maximum(x, self.low), self.high)
+        x = torch.minimum(torch.maximum(x, self.low), self.high).clamp(*_range(z))
         return x, log_slope.sum(1)
