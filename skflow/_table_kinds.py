@@ -22,7 +22,7 @@ def refuse_kind(X, name: str = "X") -> None:
     kind = f"{name} is a {type(X).__name__}"
     if isinstance(X, Iterator):
         raise TypeError(f"{kind}, which can be gone through once: pass a table, such as list({name}).")
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not hasattr(X, "shape"):  # scipy has a sparse table that is one
         raise TypeError(f"{kind}: pass a table, such as pandas.DataFrame({name}).")
     if isinstance(X, Set | str | bytes):
         raise TypeError(f"{kind}: pass a table of shape (n_samples, n_features).")

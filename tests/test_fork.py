@@ -64,7 +64,7 @@ def in_children(function, *args, n=1):
 
 def results(estimator, X):
     """Of every method."""
-    found = {name: getattr(estimator, name)(X[:200] if name == "explain" else X) for name in METHODS[type(estimator)]}
+    found = {name: getattr(estimator, name)(X[:20] if name == "explain" else X) for name in METHODS[type(estimator)]}
     return {**found, "sample": estimator.sample(5000, random_state=0)} if hasattr(estimator, "sample") else found
 
 

@@ -79,6 +79,7 @@ REFUSED = {
     "ragged": ([[1.0, 2.0], [3.0]], ["same number of columns"]),
     "complex": (X * 1j, ["real and imaginary parts"]),
     "sparse": (sparse.csr_array(X), ["toarray"]),
+    "sparse by key": (sparse.dok_array(X), ["toarray"]),
     "sparse frame": (D.astype(pd.SparseDtype(float)), ["to_dense"]),
     "half a float": (torch.tensor(X).bfloat16(), ["float()"]),
 }
