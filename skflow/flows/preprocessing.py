@@ -220,9 +220,9 @@ class Bounded(Bijection):
     def fit(cls, x: Tensor, low: Tensor, high: Tensor) -> Bounded:
         """The unit of a half-bounded column is the median distance of the numbers that are not on the bound."""
         bound = torch.where(low.isfinite(), low, high)
-        distance = (x - torch.where(bound.isfinite(), bound, 0)).abs()
+        distance = (x - torch.where(bound.isfinite(), bound, 0)).abs().clamp_max(torch.finfo(x.dtype).max / 2)
         distance = distance.where(distance > 0, torch.nan).nanmedian(0).values.nan_to_num()
-        width = torch.where(low.isfinite() & high.isfinite(), high - low, distance)
+        width = torch.where(low.isfinite() & high.isfinite(), high - low, distance).clamp_max(torch.finfo(x.dtype).max)
         return cls(low, high, torch.where(width > 0, width, torch.ones_like(width)))
 
     def _kinds(self):
@@ -232,8 +232,9 @@ class Bounded(Bijection):
     def forward(self, x, context=None):
         both, lower, upper = self._kinds()
         margin = max(self.margin, 4 * torch.finfo(x.dtype).eps)
-        to_low = torch.where(self.low.isfinite(), (x - self.low) / self.unit, 1)
-        to_high = torch.where(self.high.isfinite(), (self.high - x) / self.unit, 1)
+        half, unit = 0.5 * x, 0.5 * self.unit  # the difference of two numbers may be none, that of their halves is one
+        to_low = torch.where(self.low.isfinite(), (half - 0.5 * self.low) / unit, 1)
+        to_high = torch.where(self.high.isfinite(), (0.5 * self.high - half) / unit, 1)
         outside = ((to_low < 0) | (to_high < 0)).any(1)
         to_low, to_high = to_low.clamp_min(margin), to_high.clamp_min(margin)
         z = torch.where(both, to_low.log() - to_high.log(), x)
@@ -252,7 +253,7 @@ class Bounded(Bijection):
         x = torch.where(both, low * (1 - share) + high * share, z)
         log_slope = torch.where(both, F.logsigmoid(z) + F.logsigmoid(-z) + self.unit.log(), 0)
         for kind, bound, sign in ((lower, self.low, 1), (upper, self.high, -1)):
-            x = torch.where(kind, bound + sign * self.unit * F.softplus(sign * z), x)
+            x = torch.where(kind, 2 * (0.5 * bound + sign * (0.5 * self.unit) * F.softplus(sign * z)), x)
             log_slope = torch.where(kind, F.logsigmoid(sign * z) + self.unit.log(), log_slope)
         x = torch.minimum(torch.maximum(x, self.low), self.high).clamp(*_range(z))
         return x, log_slope.sum(1)
