@@ -8,20 +8,28 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from scipy import special
 from torch import Tensor
 
 from ._copies import by_group, groups_of_copies
 from ._fitting import build_layers
-from ._screen import isolated, screen
+from ._screen import draw_centres, screen
 from ._settings import resolve_bounds, resolve_flow, resolve_plan
 from ._start import fit_bases, refit_base
 from ._threads import threads_for
 from ._threshold import threshold
 from ._training import Part, Plan, Progress, Run, Trainer
 from .flows.bijection import Bijection, Chain
-from .flows.ensemble import SmoothedEnsemble
+from .flows.ensemble import FlowMixture, LogarithmicPool
 from .flows.flow import Flow
-from .flows.preprocessing import Bounded, Standardize, location_and_spread, log_tails, mean_and_deviation
+from .flows.preprocessing import (
+    Bounded,
+    Standardize,
+    location_and_spread,
+    log_tails,
+    mean_and_deviation,
+    root_mean_square,
+)
 from .flows.registry import FLOWS, FlowSettings
 
 MIN_ROWS_TO_SPLIT = 10
@@ -32,7 +40,11 @@ EM_ROWS = (1000, 5000)  # at least, by repetition under other noise, and at most
 VALIDATION_ROWS = (500, 2000)
 WIDE = 64  # columns
 MAX_CENTRES = 4096
-KERNEL_WIDTHS = (1.0, 0.5)  # in units of the noise
+MAX_ROWS_TO_DRAW = 20_000  # from which the centres of small estimates are drawn
+MEMORY_WIDTH = 0.15  # standard deviations of a column: about as near are rows that are one and the same
+LEAST_MEMORY, MOST_MEMORY = 0.05, 3.0  # odds of a repeated row from which rows are remembered, and that count at most
+FORGOTTEN = 3.0  # times as far below the median as the threshold are rows that are not remembered
+NARROW = 1e-3  # of its standard deviation is the winsorised one of a column that as good as agrees but for a tenth
 CONSTANT = 0.01  # of its value is the spread of a constant column
 FAR = 100.0  # standard deviations, where the logarithmic tails begin
 
@@ -78,7 +90,7 @@ class EnsembleFit:
     """An ensemble under way or done; what `BaseFlow` reads of a `Fit`, and the fold of every row."""
 
     preprocessing: Bijection
-    ensemble: SmoothedEnsemble
+    ensemble: FlowMixture
     dtype: torch.dtype
     settings: FlowSettings
     plan: Plan
@@ -95,9 +107,10 @@ class EnsembleFit:
 class EnsembleFitting:
     """Fits the members that ``estimator`` describes, side by side; only its parameters are read.
 
-    Where a share of outliers is given, a rigid screen puts that share of the rows aside: a trimmed likelihood (Neykov &
-    Müller 2003). In any case the kernels of the rows that the trained members call outliers are removed, so that no
-    outlier vouches for itself.
+    Rows count as much as a rigid screen finds them ordinary, by their rank: a weighted likelihood. Where a share of
+    outliers is given, the screen puts that share of the rows aside: a trimmed one (Neykov & Müller 2003). Where rows
+    are repeated, so that a new row may be a known one, the pool remembers the rows, but for those that the trained
+    members call absurd; the weight of that are the odds, by Good (1953, eq. 9), that the next row has been seen before.
 
     Parameters
     ----------
@@ -120,10 +133,12 @@ class EnsembleFitting:
         self.present = weight > 0
         self.x = torch.tensor(X[self.present], dtype=torch.float64)
         self.weight = weight[self.present]
-        self.weighted = bool((self.weight != self.weight[0]).any())
         n, self.n_features = self.x.shape
         self.rng = np.random.RandomState(seed)
-        self.group = groups_of_copies(X[self.present], None if groups is None else groups[self.present])
+        copies = groups_of_copies(X[self.present])
+        share = np.mean(np.bincount(copies)[copies] > 1)
+        self.memory = min(share / max(1 - share, 1e-9), MOST_MEMORY)
+        self.group = copies if groups is None else groups_of_copies(X[self.present], groups[self.present])
         if not self.group.any():  # one group: nothing to leave out but rows
             self.group = np.arange(n)
         n_groups = int(self.group.max()) + 1
@@ -156,14 +171,15 @@ class EnsembleFitting:
         return replace(plan, max_iter=max_iter, n_steps=max_iter * n_batches)
 
     def from_scratch(self) -> EnsembleFit:
-        """Put aside the given share of outliers, start, train, and forget what turns out to be outliers."""
+        """Weigh the rows, put aside the given share of outliers, start, train, and remember what is not absurd."""
         kept = np.ones(len(self.x), dtype=bool)
         trimmed, share = self.estimator.trimmed, self.estimator.contamination
-        if trimmed and share != "auto":
-            scores = screen(self._scaled(self._preprocessing(kept)).numpy(), self.seed)
-            kept = scores >= np.quantile(scores, share)
-        elif trimmed:
-            kept = ~isolated(self._scaled(self._preprocessing(kept)).numpy(), self.group)
+        if trimmed:
+            rank = screen(self._scaled(self._preprocessing(kept)).double().numpy(), self.rng)
+            self.weight = self.weight * rank / rank.max()
+            if share != "auto":
+                kept = rank >= np.quantile(rank, share)
+        self.weighted = bool((self.weight != self.weight[0]).any())
         fit, trainers = self._start(kept)
         with threads_for(self.plan.batch_size * max(p.numel() for p in fit.ensemble.parameters())):
             run = Run(trainers, self.plan)
@@ -171,11 +187,21 @@ class EnsembleFitting:
             run.advance(on_iteration=lambda progress: self.on_iteration(fit))
         for trainer in trainers:
             trainer.finish()
-        if trimmed and len(fit.ensemble.centres):
-            scores = self._forecasts(fit)
-            kept &= scores >= (threshold(scores) if share == "auto" else np.quantile(scores, share))
-            fit.ensemble = self._ensemble(list(fit.ensemble.members), self._scaled(fit.preprocessing), kept)
+        if self.noise and self.memory >= LEAST_MEMORY:
+            if trimmed:
+                scores = self._forecasts(fit)
+                median = np.median(scores)
+                kept &= scores >= median - FORGOTTEN * (median - threshold(scores))
+            fit.ensemble.remember(*self._remembered(fit, kept), MEMORY_WIDTH, self.memory)
         return fit
+
+    def _remembered(self, fit, kept):
+        """Rows and their folds for the sharp estimate; none where a member would be left without."""
+        rows = self.rng.permutation(np.flatnonzero(kept))[:MAX_CENTRES]
+        if not all((self.fold[rows] != k).any() for k in range(self.n_members)):
+            rows = rows[:0]
+        z = self._scaled(fit.preprocessing)[rows]
+        return z.to(self.device), torch.tensor(self.fold[rows], device=self.device)
 
     @torch.no_grad()
     def _scaled(self, preprocessing):
@@ -214,15 +240,11 @@ class EnsembleFitting:
         return fold
 
     def _ensemble(self, members, z, kept):
-        rows = np.flatnonzero(kept)
-        if len(rows) > MAX_CENTRES:
-            rows = np.sort(self.rng.choice(rows, MAX_CENTRES, replace=False))
-        seen_by_all = len(rows) and all((self.fold[rows] != k).any() for k in range(self.n_members))
-        if not self.noise or not seen_by_all:
-            rows = rows[:0]
-        fold, weight = torch.tensor(self.fold[rows]), torch.tensor(self.weight[rows]).float()
-        ensemble = SmoothedEnsemble(members, z[rows], fold, weight, [w * self.noise for w in KERNEL_WIDTHS])
-        return ensemble.to(self.device)
+        if not self.noise:
+            return FlowMixture(members).to(self.device)
+        some = self.rng.permutation(len(z))[:MAX_ROWS_TO_DRAW]
+        small = draw_centres(z[some], (self.weight * kept)[some], self.fold[some], self.n_members, self.rng)
+        return LogarithmicPool(members, small).to(self.device)
 
     def _member(self, k, z, rows, begins, base):
         estimator, seed = self.estimator, int(self.rng.randint(2**31 - 1))
@@ -269,9 +291,11 @@ class EnsembleFitting:
 
 
 def fit_scale(x: Tensor, low: Tensor | None, high: Tensor | None) -> Chain:
-    """Bounds, then median and standard deviation of every column: linear, so that noise means the same anywhere.
+    """Bounds, then median and winsorised deviation of every column: linear, so that noise means the same anywhere.
 
-    Only what lies as far as nothing else does is pulled in, by logarithmic tails, so that no square overflows.
+    The deviation is that of the column with a twentieth of the numbers at each end pulled in, consistent for normal
+    columns. Only what lies as far as nothing else does is pulled in as well, by logarithmic tails, so that no square
+    overflows.
 
     Parameters
     ----------
@@ -283,9 +307,29 @@ def fit_scale(x: Tensor, low: Tensor | None, high: Tensor | None) -> Chain:
         links.append(Bounded.fit(x, low, high))
         with torch.no_grad():
             x = links[0](x)[0]
-    shift, scale = location_and_spread(x)[0], mean_and_deviation(x)[1]
+    shift, scale = location_and_spread(x)[0], winsorised_deviation(x)
     tiny = torch.finfo(x.dtype).eps * shift.abs()
+    deviation = mean_and_deviation(x)[1]
+    scale = torch.where(scale > NARROW * deviation, scale, deviation)
     constant = torch.where(shift != 0, CONSTANT * shift.abs(), 1.0)
     links.append(Standardize(shift, torch.where(scale > tiny, scale, constant)))
-    ends = torch.full_like(shift, FAR)
-    return Chain([*links, log_tails(ends, low, high)])
+    return Chain([*links, log_tails(torch.full_like(shift, FAR), low, high)])
+
+
+def winsorised_deviation(x: Tensor, share: float = 0.05) -> Tensor:
+    """Standard deviation of each column with a share of the numbers at each end pulled in, consistent for normal ones.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    share : float, default=0.05
+    """
+    low, high = (
+        torch.from_numpy(np.quantile(x.numpy(), q, axis=0, method=method))
+        for q, method in ((share, "higher"), (1 - share, "lower"))
+    )
+    inner = torch.minimum(torch.maximum(x, low), high)
+    mean = (inner / len(x)).sum(0)
+    edge = -special.ndtri(share)
+    square = 1 - 2 * share - 2 * edge * math.exp(-0.5 * edge**2) / math.sqrt(2 * math.pi) + 2 * share * edge**2
+    return root_mean_square((inner - mean).t()) / math.sqrt(square)

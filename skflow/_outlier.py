@@ -20,7 +20,7 @@ from ._frames import frame_like
 from ._members import EnsembleFit, EnsembleFitting
 from ._parameters import adds_to
 from ._shield import shield
-from ._threshold import threshold
+from ._threshold import standard_error_of_share, threshold
 from ._validation import check_weights
 from .flows.flow import Flow
 
@@ -30,14 +30,16 @@ MARGIN = 1e-3  # of the way to a typical row: the threshold lies that far above 
 class FlowOutlierDetector(OutlierMixin, BaseFlow):
     """Outlier and novelty detection by the density of normalizing flows.
 
-    The density is the mean of K members. Member k has not seen fold k of the rows; it is half a flow, trained on rows
-    blurred by noise (`smoothing`), and half kernels around its rows, of the width of that noise and half of it:
+    The score is robust by its making, whether the table is clean or holds outliers: the log of a geometric mean of two
+    kinds of densities, each normalised [5]_. Flows ``f_k``, trained on rows blurred by noise (`smoothing`) [1]_, know
+    how columns depend on each other; member k has not seen fold k of the rows. Kernel estimates ``r_j`` of the width of
+    a column, on 32 rows each, are too small to follow a cluster of outliers::
 
-        p(x) = 1/K sum_k [ p_flow_k(x) + p_kernel_k(x) ] / 2
+        log p(x) = [ mean_k log f_k(x) + mean_j log r_j(x) ] / 2
 
-    A flow alone is too sure of itself where it has seen nothing; blurring bounds how sharp it can get (Chapelle et al.
-    2001), and the kernels remember every normal row. What each member says of its own fold calibrates the threshold and
-    `p_values`.
+    Rows count as much, in both, as a robust Gaussian and such kernel estimates find them ordinary: by their rank. Where
+    rows of the table are repeated, a sharp kernel estimate of the rows joins the mean, with the odds that a new row is
+    a known one as its weight. What each member says of its own fold calibrates the threshold and `p_values` [2]_.
 
     Parameters
     ----------
@@ -49,17 +51,18 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         apart; the score that one training row in a hundred falls short of before it has been seen, which flags 1 % of
         new rows of a clean table; and the score of the least likely training row.
     criterion : {"smoothed", "density", "typicality"}, default="smoothed"
-        The score. "smoothed" is the log-density above. "density" is the plain log-density of the flows, without noise
-        and kernels. "typicality" is minus the distance of the smoothed log-density from the median one, in nats: rows
-        of too high a density are suspicious too [4]_.
+        The score. "smoothed" is the log of the geometric mean above; in nats, it shifts with units as a log-density
+        does, but its integral is less than one. "density" is the plain log-density of the flows, the mean of theirs,
+        without noise and kernels. "typicality" is minus the distance of the smoothed score from the median one, in
+        nats: rows of too high a density are suspicious too [4]_.
     n_estimators : int, default=5
         K, at least 2.
     smoothing : float, default=0.3
-        Standard deviation of the noise, as a share of each column's own (its extreme hundredths clipped). 0 is
+        Standard deviation of the noise, as a share of each column's own (winsorised by a twentieth at each end). 0 is
         "density".
     trimmed : bool, default=True
-        Remove the kernels of the training rows that are flagged; and where `contamination` is a share, put aside that
-        share of the least likely rows before the flows are trained.
+        Weigh the rows by their rank; and where `contamination` is a share, put aside that share of the rows before
+        anything is trained.
     depth, hidden_layer_sizes, n_bins, base, ordering, bounds : default="auto" or None
         As in `FlowDensity`, for each member. The depth "auto" is 1 for an autoregressive flow.
     max_iter, batch_size, learning_rate_init, alpha, early_stopping, validation_fraction, n_iter_no_change, tol : number
@@ -73,6 +76,11 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
     ----------
     offset_ : float
         Rows of a lower score are outliers.
+    contamination_ : float
+        The share of the training rows that is flagged. Outliers that lie scattered are counted; of clusters of outliers
+        that make up a good part of the table it sees too few.
+    contamination_std_ : float
+        Standard deviation of that share over bootstrap samples of the calibration scores.
     typical_score_ : float
         The median of the calibration scores (0 for "typicality"); `explain` measures the distance from it.
     calibration_scores_ : ndarray of shape (n_samples,)
@@ -80,7 +88,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
     fold_ : ndarray of shape (n_samples,), int
         The member that has not seen the row; -1 for rows of weight zero.
     flow_ : skflow.flows.Flow
-        The density as a torch module: ``flow_.log_prob(x)`` and ``flow_.sample(n)`` work on raw data units.
+        The score as a torch module, ``flow_.log_prob(x)`` on raw data units; ``flow_.sample(n)`` draws from the flows.
     n_features_in_, feature_names_in_, n_iter_, loss_curve_, validation_scores_, best_validation_score_
         As in `FlowDensity`; the curves are means over the members.
 
@@ -96,6 +104,8 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
     .. [3] Hubert & Vandervieren, "An adjusted boxplot for skewed distributions", CSDA 52 (2008), eq. 5.
     .. [4] Nalisnick, Matsukawa, Teh & Lakshminarayanan, "Detecting Out-of-Distribution Inputs to Deep Generative Models
        Using Typicality", 2019, eq. 5.
+    .. [5] Genest & Zidek, "Combining Probability Distributions: A Critique and an Annotated Bibliography", Statistical
+       Science 1 (1986), eq. 3.11.
 
     Examples
     --------
@@ -191,14 +201,16 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         self.calibration_scores_ = np.full(len(X), np.nan)
         self.calibration_scores_[present] = scores = self._to_score(own)
         self._repair_values = repair_values(rows.astype(float))
+        seen = self._to_score(self._by_chunks(rows, Flow.log_prob))
         if self.contamination == "auto":
             self.offset_ = threshold(scores)
-            lowest = self._to_score(self._by_chunks(rows[scores <= self.offset_], Flow.log_prob)).min()
-            above = lowest + MARGIN * (np.median(scores) - lowest)
-            self.offset_ = max(self.offset_, float(above))
+            if not getattr(self.flow_.base, "memory", 0):  # scores of rows that are remembered say nothing of new ones
+                lowest = float(seen.min())
+                self.offset_ = max(self.offset_, lowest + MARGIN * (float(np.median(scores)) - lowest))
         else:
-            seen = self._to_score(self._by_chunks(rows, Flow.log_prob))
             self.offset_ = float(np.percentile(seen, 100 * self.contamination))
+        self.contamination_ = float(np.mean(seen < self.offset_))
+        self.contamination_std_ = standard_error_of_share(scores, self.contamination)
 
     def _blind_log_density(self, rows, fold):
         """Of every row under the member that has not seen it."""

@@ -1,67 +1,95 @@
-"""A first look at a table with outliers in it, by two models too rigid to follow a small cluster of them.
-
-What they need of scikit-learn takes as long to import as all the rest of this package, and few fits ask for it.
-"""
+"""A first look at a table that may hold outliers, by two models too rigid to follow a small cluster of them."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ._threshold import lower_fence
-
 MAX_STEPS = 10
 SHARE = 0.5  # of the rows that the Gaussian is fitted to
-MAX_ROWS = 20_000
-N_NEIGHBOURS, MAX_NEIGHBOURS = 5, 2000
-SMALLEST = 1e-3  # distance that is told apart from smaller ones
+MAX_ROWS = 20_000  # to which it is fitted
+RIDGE = 1e-2  # is added to its variances
+N_ESTIMATES, N_CENTRES = 60, 32  # small kernel estimates, and the rows that each has seen
+PAIRS_PER_CHUNK = 2_000_000
 
 
-def screen(z: np.ndarray, seed: int) -> np.ndarray:
-    """Rank the rows, high for ordinary ones: the mean rank of an isolation forest and of a robust Gaussian.
+def screen(z: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Rank the rows, from one for the oddest: by the sum of a robust Gaussian's and small kernel estimates' scores.
 
-    A flexible density learns a cluster of outliers as it learns any other; these two do not. The forest judges columns,
-    the Gaussian how they go together.
+    A flexible density learns a cluster of outliers as it learns any other; these two do not. Each score is divided by
+    the distance of its upper quartile from its median, which outliers hardly move.
 
     Parameters
     ----------
     z : ndarray of shape (n, d)
         Rows with columns of about unit spread.
-    seed : int
+    rng : RandomState
+
+    Returns
+    -------
+    rank : ndarray of shape (n,)
     """
     from scipy.stats import rankdata
-    from sklearn.ensemble import IsolationForest
 
-    forest = IsolationForest(random_state=seed).fit(z[:MAX_ROWS])
-    return rankdata(forest.score_samples(z)) + rankdata(-robust_distance(z.astype(float)))
+    small = small_estimates(z, draw_centres(z, np.ones(len(z)), np.full(len(z), -1), 1, rng)).mean(1)
+    return rankdata(_scaled(-robust_distance(z)) + _scaled(small))
 
 
-def isolated(z: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Rows that stand alone: the distance to their fifth neighbour is beyond the fence of these distances' logarithms.
+def _scaled(score):
+    median, upper = np.quantile(score, [0.5, 0.75])
+    return score / max(upper - median, 1e-9)
 
-    A density that has seen such a row vouches for it, however little the rest of the table does. A small cluster of
-    rows is not alone.
+
+def draw_centres(
+    z: np.ndarray, weight: np.ndarray, fold: np.ndarray, n_folds: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Rows for small kernel estimates, drawn in proportion to their weights; estimate j has none of fold j mod K.
+
+    A cluster of outliers is seen by few of them, and by those in few rows: the reason why isolation forests, each tree
+    of which sees 256 rows, find clusters that a density learns (Liu, Ting & Zhou 2008, section 3).
 
     Parameters
     ----------
     z : ndarray of shape (n, d)
-        Rows with columns of about unit spread.
-    group : ndarray of shape (n,), int
-        Rows of one group are no neighbours.
+    weight : ndarray of shape (n,)
+    fold : ndarray of shape (n,), int
+    n_folds : int
+        K.
+    rng : RandomState
+
+    Returns
+    -------
+    centres : ndarray of shape (n_estimates, n_centres, d)
     """
-    from sklearn.metrics import pairwise_distances_chunked
+    n_estimates = n_folds * round(N_ESTIMATES / n_folds)
+    shares = [weight * (fold != k) for k in range(n_folds)]
+    m = min(N_CENTRES, max(1, len(z) // 2), *(np.count_nonzero(share) for share in shares))
+    rows = [
+        rng.choice(len(z), m, replace=False, p=shares[j % n_folds] / shares[j % n_folds].sum())
+        for j in range(n_estimates)
+    ]
+    return z[np.stack(rows)]
 
-    some = np.random.RandomState(0).permutation(len(z))[:MAX_NEIGHBOURS]
-    if len(some) <= N_NEIGHBOURS + 1:
-        return np.zeros(len(z), dtype=bool)
 
-    def nearest(distance, start):
-        rows = slice(start, start + len(distance))
-        distance[group[rows, None] == group[some]] = np.inf
-        return np.partition(distance, N_NEIGHBOURS - 1, axis=1)[:, N_NEIGHBOURS - 1]
+def small_estimates(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Log-densities under kernel estimates of width one, but for a constant.
 
-    chunks = pairwise_distances_chunked(z, z[some], reduce_func=nearest)
-    distance = np.log(np.maximum(np.concatenate(list(chunks)), SMALLEST))
-    return -distance < lower_fence(-distance)
+    Parameters
+    ----------
+    z : ndarray of shape (n, d)
+    centres : ndarray of shape (r, m, d)
+
+    Returns
+    -------
+    ndarray of shape (n, r)
+    """
+    from scipy.special import logsumexp
+
+    flat = centres.reshape(-1, z.shape[1])
+    half, out = 0.5 * (flat * flat).sum(1), []
+    for part in np.array_split(z, 1 + len(z) * len(flat) // PAIRS_PER_CHUNK):
+        exponents = part @ flat.T - half - 0.5 * (part * part).sum(1)[:, None]
+        out.append(logsumexp(np.minimum(exponents, 0).reshape(len(part), *centres.shape[:2]), axis=2))
+    return np.concatenate(out)
 
 
 def robust_distance(z: np.ndarray) -> np.ndarray:
@@ -80,7 +108,7 @@ def robust_distance(z: np.ndarray) -> np.ndarray:
     kept = np.ones(len(rows), dtype=bool)
     for _ in range(MAX_STEPS):
         gaussian = LedoitWolf().fit(rows[kept])
-        precision = np.linalg.inv(gaussian.covariance_ + 1e-2 * np.eye(z.shape[1]))
+        precision = np.linalg.inv(gaussian.covariance_ + RIDGE * np.eye(z.shape[1]))
         centred = z - gaussian.location_
         distance = ((centred @ precision) * centred).sum(1)
         central = distance[: len(rows)] <= np.quantile(distance[: len(rows)], SHARE)

@@ -64,3 +64,20 @@ def lower_fence(scores: np.ndarray) -> float:
 def threshold(scores: np.ndarray) -> float:
     """The lower fence, or the level that one score in a hundred falls short of, whichever is higher."""
     return max(lower_fence(scores), float(np.quantile(scores, LEVEL)))
+
+
+def standard_error_of_share(scores: np.ndarray, contamination: float | str, n_samples: int = 20) -> float:
+    """Standard deviation, over bootstrap samples of the scores, of the share of them that lies below the threshold.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n,)
+    contamination : float or "auto"
+        A given share has no error.
+    n_samples : int, default=20
+    """
+    if contamination != "auto":
+        return 0.0
+    rng = np.random.RandomState(0)
+    samples = [rng.choice(scores, len(scores)) for _ in range(n_samples)]
+    return float(np.std([np.mean(sample < threshold(sample)) for sample in samples]))

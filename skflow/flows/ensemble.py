@@ -1,9 +1,9 @@
-"""Several flows and a kernel estimate as one density, each member blind to one fold of the rows."""
+"""Several flows as one density, each blind to one fold of the rows: their mean, or pooled with kernel estimates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -11,62 +11,27 @@ from torch import Tensor, nn
 from .base_distribution import LOG_2PI, BaseDistribution
 from .flow import Flow
 
-PAIRS_PER_CHUNK = 2_000_000  # of rows and kernel centres, looked at together
+PAIRS_PER_CHUNK = 131_072  # of rows and kernel centres, looked at together: about as many as the cache holds
 
 
-class SmoothedEnsemble(BaseDistribution):
-    """The mean of K member densities, each half a flow, half kernels around rows of the other K - 1 folds.
-
-    With ``F(i)`` the fold of centre ``c_i``, member k is
-
-        p_k(z) = (1 - s) p_flow_k(z) + s sum_{F(i) != k} w_i g(z - c_i) / sum_{F(i) != k} w_i,
-
-    where the kernel g is the mean of normal densities of several widths: sharp on top, with wide flanks. So what member
-    k says of a row of fold k is a forecast. Without centres the members are the flows alone.
+class FlowMixture(BaseDistribution):
+    """The mean of K flows' densities; what member k says of a row of the fold that it has not seen is a forecast.
 
     Parameters
     ----------
     members : iterable of Flow
-    centres : Tensor of shape (m, d)
-    fold : Tensor of shape (m,), int
-        The fold of every centre, from 0 to K - 1.
-    weight : Tensor of shape (m,)
-        Positive weights of the centres.
-    widths : sequence of float
-        Standard deviations of the kernel's parts.
-    share : float, default=0.5
-        s, the share of the kernels.
     """
 
-    def __init__(
-        self,
-        members: Iterable[Flow],
-        centres: Tensor,
-        fold: Tensor,
-        weight: Tensor,
-        widths: Sequence[float],
-        share: float = 0.5,
-    ):
+    def __init__(self, members: Iterable[Flow]):
         super().__init__()
         self.members = nn.ModuleList(members)
-        order = torch.argsort(fold, stable=True)
-        self.sizes = torch.bincount(fold, minlength=len(self.members)).tolist()
-        self.register_buffer("centres", centres[order])
-        self.register_buffer("log_weight", weight[order].log())
-        self.widths = tuple(widths)
-        self.share = share
 
     def log_prob(self, z):
         return torch.logsumexp(self.member_log_prob(z), 1) - math.log(len(self.members))
 
     def member_log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats of rows ``z`` (n, d) under every member, shape (n, K)."""
-        flows = torch.stack([member.log_prob(z) for member in self.members], 1)
-        if not len(self.centres):
-            return flows
-        size = max(1, PAIRS_PER_CHUNK // len(self.centres))
-        kernels = torch.cat([self._kernels(part) for part in z.split(size)])
-        return torch.logaddexp(flows + math.log1p(-self.share), kernels + math.log(self.share))
+        return torch.stack([member.log_prob(z) for member in self.members], 1)
 
     def blind_log_prob(self, z: Tensor, fold: Tensor) -> Tensor:
         """Log-density in nats of each row under the one member that leaves out the row's fold, shape (n,)."""
@@ -78,55 +43,96 @@ class SmoothedEnsemble(BaseDistribution):
         return out
 
     def _of_member(self, k, z):
-        flow = self.members[k].log_prob(z)
-        if not len(self.centres):
-            return flow
-        size = max(1, PAIRS_PER_CHUNK // len(self.centres))
-        kernels = torch.cat([self._kernels(part)[:, k] for part in z.split(size)])
-        return torch.logaddexp(flow + math.log1p(-self.share), kernels + math.log(self.share))
-
-    def _kernels(self, z):
-        """The kernel part of every member, from the kernels' sums fold by fold."""
-        k, d = len(self.members), z.shape[1]
-        square = torch.addmm((self.centres * self.centres).sum(1), z, self.centres.t(), alpha=-2)
-        square = square.add_((z * z).sum(1, keepdim=True)).clamp_min_(0)
-        blocks = zip(square.split(self.sizes, 1), self.log_weight.split(self.sizes))
-        folds = torch.stack([self._log_sum(block, log_weight, d) for block, log_weight in blocks], 1)
-        masses = torch.stack([torch.logsumexp(w, 0) for w in self.log_weight.split(self.sizes)])
-        others = ~torch.eye(k, dtype=torch.bool, device=z.device)
-        norm = 0.5 * d * LOG_2PI + math.log(len(self.widths))
-        sums = [torch.logsumexp(folds[:, seen], 1) - torch.logsumexp(masses[seen], 0) for seen in others]
-        return torch.stack(sums, 1) - norm
-
-    def _log_sum(self, square, log_weight, d):
-        """Log of the weighted sum of kernels at squared distances (n, m), but for a constant factor."""
-        if not square.shape[1]:
-            return square.new_full((len(square),), -math.inf)
-        least = square.amin(1, keepdim=True)
-        beyond, weight = least - square, log_weight.exp()
-        sums = [
-            ((beyond / (2 * b * b)).exp_() @ weight).log() - least[:, 0] / (2 * b * b) - d * math.log(b)
-            for b in self.widths
-        ]
-        return torch.logsumexp(torch.stack(sums), 0)
+        return self.members[k].log_prob(z)
 
     def sample(self, n, generator=None):
-        d, like = self.centres.shape[1], self.centres
         member = torch.randint(len(self.members), (n,), generator=generator)
-        kernel = torch.rand(n, generator=generator, dtype=torch.float32) < (self.share if len(self.centres) else 0.0)
-        z = like.new_empty(n, d)
-        fold = torch.repeat_interleave(torch.arange(len(self.members)), torch.tensor(self.sizes))
-        for k, flow in enumerate(self.members):
-            rows = ((member == k) & ~kernel).nonzero()[:, 0]
-            if len(rows):
-                z[rows] = flow.sample(len(rows), generator=generator)
-            rows = ((member == k) & kernel).nonzero()[:, 0]
-            if len(rows):
-                weight = self.log_weight.cpu().exp() * (fold != k)
-                chosen = torch.multinomial(weight, len(rows), replacement=True, generator=generator)
-                noise = torch.randn(len(rows), d, generator=generator, dtype=like.dtype)
-                width = torch.tensor(self.widths, dtype=like.dtype)[
-                    torch.randint(len(self.widths), (len(rows), 1), generator=generator)
-                ]
-                z[rows] = like[chosen.to(like.device)] + (width * noise).to(like.device)
-        return z
+        parts = [flow.sample(int((member == k).sum()), generator=generator) for k, flow in enumerate(self.members)]
+        order = torch.randperm(n, generator=generator)
+        return torch.cat(parts)[order.to(parts[0].device)]
+
+
+class LogarithmicPool(FlowMixture):
+    """A weighted geometric mean of densities (Genest & Zidek 1986, eq. 3.11): flows, small and sharp kernel estimates.
+
+    With ``f_k`` the flows, ``r_j`` kernel estimates of width one, each on a handful of rows, estimate j blind to fold
+    ``j mod K``, and ``m_k`` a sharp kernel estimate on the rows that are not in fold k, member k is
+
+        log p_k = [ log f_k + mean_(j = k mod K) log r_j + w log m_k ] / (2 + w)
+
+    and the whole, with means over all k and j,
+
+        log p = [ mean log f_k + mean log r_j + w log mean m_k ] / (2 + w).
+
+    Most of the small estimates have seen no row of a small cluster, and a geometric mean lets none vouch for it alone.
+    The weights add up to one, so units shift ``log p`` as they shift a log-density; its integral is at most one.
+    `sample` draws from the mean of the flows.
+
+    Parameters
+    ----------
+    members : iterable of Flow
+    small : Tensor of shape (r, m, d)
+        The centres of every small estimate; r is a multiple of K.
+    """
+
+    def __init__(self, members: Iterable[Flow], small: Tensor):
+        super().__init__(members)
+        self.register_buffer("small", small)
+        self.remember(small[0, :0], torch.zeros(0, dtype=torch.long, device=small.device), 1.0, 0.0)
+
+    def remember(self, centres: Tensor, fold: Tensor, width: float, weight: float) -> None:
+        """Set the sharp estimate; there is none at first.
+
+        Parameters
+        ----------
+        centres : Tensor of shape (c, d)
+        fold : Tensor of shape (c,), int
+            The fold of every centre, from 0 to K - 1.
+        width : float
+            Standard deviation of the kernels.
+        weight : float
+            w.
+        """
+        self.register_buffer("centres", centres)
+        self.register_buffer("fold", fold)
+        self.width = width
+        self.memory = weight if len(centres) else 0.0
+
+    def log_prob(self, z):
+        flows, small = super().member_log_prob(z).mean(1), self._small(z, self.small).mean(1)
+        if not self.memory:
+            return 0.5 * (flows + small)
+        n_folds = len(self.members)
+        sharp = torch.stack([self._sharp(z, k) for k in range(n_folds)], 1)
+        return (flows + small + self.memory * (torch.logsumexp(sharp, 1) - math.log(n_folds))) / (2 + self.memory)
+
+    def member_log_prob(self, z):
+        return torch.stack([self._of_member(k, z) for k in range(len(self.members))], 1)
+
+    def _of_member(self, k, z):
+        total = super()._of_member(k, z) + self._small(z, self.small[k :: len(self.members)]).mean(1)
+        if self.memory:
+            total = total + self.memory * self._sharp(z, k)
+        return total / (2 + self.memory)
+
+    def _small(self, z, centres):
+        """Log-densities under the small estimates, shape (n, r)."""
+        r, m, d = centres.shape
+        constant = math.log(m) + 0.5 * d * LOG_2PI
+        return self._by_chunks(z, centres.reshape(r * m, d), lambda e: e.view(-1, r, m).logsumexp(2) - constant)
+
+    def _sharp(self, z, k):
+        """Log-density under the sharp estimate that has not seen fold k, shape (n,)."""
+        centres = self.centres[self.fold != k] / self.width
+        constant = math.log(max(1, len(centres))) + z.shape[1] * (0.5 * LOG_2PI + math.log(self.width))
+        return self._by_chunks(z / self.width, centres, lambda e: e.logsumexp(1) - constant)
+
+    @staticmethod
+    def _by_chunks(z, centres, summed):
+        """What ``summed`` makes of the exponents ``-|z - c|^2 / 2`` of rows and centres, shape (n, c)."""
+        half = -0.5 * (centres * centres).sum(1)
+        parts = []
+        for part in z.split(max(1, PAIRS_PER_CHUNK // max(1, len(centres)))):
+            exponents = torch.addmm(half, part, centres.t()).sub_(0.5 * (part * part).sum(1, keepdim=True))
+            parts.append(summed(exponents.clamp_max_(0)))
+        return torch.cat(parts)

@@ -61,7 +61,7 @@ def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
     reach = (GROSS * spread).clamp_max(torch.finfo(x.dtype).max / 4)
     x = x.clamp(location - reach, location + reach)
     mean = (x / len(x)).sum(0)
-    return mean, _root_mean_square((x - mean).t())
+    return mean, root_mean_square((x - mean).t())
 
 
 def _range(x):
@@ -70,7 +70,7 @@ def _range(x):
     return info.min, info.max
 
 
-def _root_mean_square(x):
+def root_mean_square(x):
     """Along the last axis, without squares that overflow or vanish."""
     largest = x.abs().amax(-1).clamp_min(torch.finfo(x.dtype).tiny)
     return largest * (x / largest[..., None]).square().mean(-1).sqrt()
