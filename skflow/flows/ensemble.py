@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .base_distribution import LOG_2PI, BaseDistribution
 from .flow import Flow
 
+Evaluate = Callable[[Flow, Tensor], Tensor]
 PAIRS_PER_CHUNK = 2_000_000  # of rows and kernel centres, looked at together
 
 
@@ -56,29 +57,30 @@ class SmoothedEnsemble(BaseDistribution):
         self.widths = tuple(widths)
         self.share = share
 
-    def log_prob(self, z):
-        return torch.logsumexp(self.member_log_prob(z), 1) - math.log(len(self.members))
+    def log_prob(self, z: Tensor, log_prob: Evaluate = Flow.log_prob) -> Tensor:
+        """Log-density in nats of rows ``z`` (n, d), where ``log_prob`` gives that of a flow; shape (n,)."""
+        return torch.logsumexp(self.member_log_prob(z, log_prob), 1) - math.log(len(self.members))
 
-    def member_log_prob(self, z: Tensor) -> Tensor:
+    def member_log_prob(self, z: Tensor, log_prob: Evaluate = Flow.log_prob) -> Tensor:
         """Log-density in nats of rows ``z`` (n, d) under every member, shape (n, K)."""
-        flows = torch.stack([member.log_prob(z) for member in self.members], 1)
+        flows = torch.stack([log_prob(member, z) for member in self.members], 1)
         if not len(self.centres):
             return flows
         size = max(1, PAIRS_PER_CHUNK // len(self.centres))
         kernels = torch.cat([self._kernels(part) for part in z.split(size)])
         return torch.logaddexp(flows + math.log1p(-self.share), kernels + math.log(self.share))
 
-    def blind_log_prob(self, z: Tensor, fold: Tensor) -> Tensor:
+    def blind_log_prob(self, z: Tensor, fold: Tensor, log_prob: Evaluate = Flow.log_prob) -> Tensor:
         """Log-density in nats of each row under the one member that leaves out the row's fold, shape (n,)."""
         out = z.new_empty(len(z))
         for k in range(len(self.members)):
             rows = (fold == k).nonzero()[:, 0]
             if len(rows):
-                out[rows] = self._of_member(k, z[rows])
+                out[rows] = self._of_member(k, z[rows], log_prob)
         return out
 
-    def _of_member(self, k, z):
-        flow = self.members[k].log_prob(z)
+    def _of_member(self, k, z, log_prob):
+        flow = log_prob(self.members[k], z)
         if not len(self.centres):
             return flow
         size = max(1, PAIRS_PER_CHUNK // len(self.centres))
