@@ -3,7 +3,7 @@
 `log_density`, `forward` and `inverse` answer with a program, or with None where the modules themselves are as fast.
 """
 
-from .dispatch import forward, inverse, log_density, log_prob
+from .door import forward, inverse, log_density, log_prob
 from .threads import Pace, threads_for
 from .tiles import TILE
 

@@ -15,10 +15,7 @@ import torch
 from torch import Tensor
 
 from ..flows.bijection import Bijection, Chain, Inverse
-from ..flows.conditional import Conditional, Coupling, MaskedAutoregressive
 from ..flows.linear import Permutation
-from ..flows.preprocessing import LogTails, Standardize, tails
-from . import sequential, univariate
 from .tape import Tape
 from .tiles import fill_tiles, from_tiles
 
@@ -38,7 +35,7 @@ def record_inverse(tape: Tape, link: Bijection, z: Tensor, context: Tensor | Non
     """The form of the class, or the module's own `inverse` on rows."""
     form = tape.forms.get(type(link))
     if form is None or form.record_inverse is None:
-        return _record_rows(tape, link.inverse, z, context)
+        return record_rows(tape, link.inverse, z, context)
     return form.record_inverse(tape, link, z, context)
 
 
@@ -46,7 +43,8 @@ def _rows(tiles):
     return None if tiles is None else from_tiles(tiles, len(tiles) * tiles.shape[-1])
 
 
-def _record_rows(tape, direction, x, context):
+def record_rows(tape: Tape, direction: Callable, x: Tensor, context: Tensor | None) -> Mapped:
+    """A function of rows, and of a context or None, to rows and log-determinants, as a link of its own."""
     tape.next_link()
     z, log_abs_det = tape.output(*x.shape), tape.keep(len(x), x.shape[2])
 
@@ -86,7 +84,7 @@ def _record_plain(tape, link, x, context):
         tape.add(torch.enable_grad()(pull_back))
         return grad_x, grads
 
-    return *_record_rows(tape, forward, x, context), back
+    return *record_rows(tape, forward, x, context), back
 
 
 class _Total:
@@ -159,90 +157,3 @@ def record_permutation(tape: Tape, link: Permutation, x: Tensor, context: Tensor
 def record_permutation_inverse(tape: Tape, link: Permutation, z: Tensor, context: Tensor | None) -> Mapped:
     """Of log-determinant zero."""
     return _record_order(tape, z, link.undo), None
-
-
-def record_standardize(tape: Tape, link: Standardize, x: Tensor, context: Tensor | None) -> Recorded:
-    """Without a derivative: no training goes through it."""
-    tape.next_link()
-    z = tape.output(*x.shape)
-    tape.add(torch.sub, x, link.shift[:, None], out=z)
-    tape.add(z.div_, link.scale[:, None])
-    return z, -link.scale.log().sum().expand(len(x), x.shape[2]), None
-
-
-def record_log_tails(tape: Tape, link: LogTails, x: Tensor, context: Tensor | None) -> Recorded:
-    """Without a derivative; what is beyond the ends, most often nothing, is computed by itself."""
-    tape.next_link()
-    z, log_abs_det = tape.output(*x.shape), tape.keep(len(x), x.shape[2])
-    tape.add(torch.clamp, x, link.low[:, None], link.high[:, None], out=z)
-    tape.add(log_abs_det.zero_)
-
-    def add_tails():
-        if z.equal(x):
-            return
-        index, tail, log_excess = tails(x, z)
-        z[index] = tail
-        log_abs_det.index_put_(index[::2], -log_excess, accumulate=True)
-
-    tape.add(add_tails)
-    return z, log_abs_det, None
-
-
-def record_conditional(tape: Tape, link: Conditional, x: Tensor, context: Tensor | None) -> Recorded:
-    """Coupling and masked autoregressive layers, whose network has compiled loops."""
-    tape.next_link()
-    params, network_back = _record_network(tape, link, x, context)
-    moved, log_abs_det, univariate_back = univariate.record(tape, link.univariate, _moving(tape, link, x), params)
-    z = _beside_kept(tape, link, x, moved)
-
-    def back(tape, grad_z, grad_log_abs_det, to_input):
-        tape.next_link()
-        grad_params = tape.scratch(*params.shape)
-        grad_moving = univariate_back(tape, _moving(tape, link, grad_z), grad_log_abs_det, grad_params)
-        grad_input, grads = network_back(tape, grad_params, to_input)
-        if not to_input:
-            return None, grads
-        grad_x = _beside_kept(tape, link, grad_z, grad_moving)
-        tape.add(grad_x[:, : link.n_seen].add_, grad_input[:, grad_input.shape[1] - link.n_seen :])
-        return grad_x, grads
-
-    return z, log_abs_det, back
-
-
-def record_coupling_inverse(tape: Tape, link: Coupling, z: Tensor, context: Tensor | None) -> Mapped:
-    """The features that pass unchanged tell the parameters either way."""
-    tape.next_link()
-    params, _ = _record_network(tape, link, z, context)
-    moved, log_abs_det = univariate.record_inverse(tape, link.univariate, _moving(tape, link, z), params)
-    return _beside_kept(tape, link, z, moved), log_abs_det
-
-
-def record_autoregressive_inverse(tape: Tape, link: MaskedAutoregressive, z: Tensor, context: Tensor | None) -> Mapped:
-    """Feature by feature."""
-    if type(link.univariate) not in tape.forms:
-        return _record_rows(tape, link.inverse, z, context)
-    tape.next_link()
-    return sequential.record_inverse(tape, link.network, link.univariate, z, context)
-
-
-def _record_network(tape, link, x, context):
-    seen = x[:, : link.n_seen]
-    return tape.forms[type(link.network)].record(tape, link.network, [seen] if context is None else [context, seen])
-
-
-def _moving(tape, link, x):
-    """The features of tiles that do not pass unchanged."""
-    if not link.n_kept:
-        return x
-    moving = tape.keep(len(x), x.shape[1] - link.n_kept, x.shape[2])
-    tape.add(moving.copy_, x[:, link.n_kept :])
-    return moving
-
-
-def _beside_kept(tape, link, x, moved):
-    """Tiles of all features."""
-    if not link.n_kept:
-        return moved
-    z = tape.output(*x.shape)
-    tape.add(torch.cat, [x[:, : link.n_kept], moved], 1, out=z)
-    return z

@@ -10,6 +10,7 @@ from collections import namedtuple
 
 from torch import Tensor
 
+ITEM_UNITS = 8  # of an item of work, where units of a layer are shared out and not rows
 # What every call begins with: two counters, the number of items of work, and room for each thread to work in.
 QUEUE_FIELDS = ("next_item", "next_slot", "n_items", "workspace", "workspace_bytes")
 

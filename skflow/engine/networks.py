@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ..flows.networks import Network
-from .blocks import LAYER, NETWORK, pack
+from .blocks import ITEM_UNITS, LAYER, NETWORK, pack
 from .calls import Call, Step, queue_fields
 from .compiler import load, loop
 from .tape import Tape
-from .tiles import ITEM_UNITS, LANES
+from .tiles import LANES
 
 
 def seen_by_units(mask: Tensor) -> Tensor:

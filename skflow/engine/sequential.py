@@ -13,7 +13,6 @@ from .compiler import load, loop
 from .networks import seen_by_units
 from .tape import Tape
 from .tiles import LANES
-from .univariate import COMPILED
 
 
 def record_inverse(
@@ -26,7 +25,7 @@ def record_inverse(
     tape : Tape
     network : MaskedNetwork
     univariate : Univariate
-        One of those that are `COMPILED`.
+        One whose form is `skflow.engine.univariate.Compiled`.
     z : Tensor of shape (t, d, m)
     context : Tensor of shape (t, n_context, m) or None
 
@@ -37,7 +36,7 @@ def record_inverse(
         Of dx/dz.
     """
     (t, d, m), n_params, layers = z.shape, network.n_params, network.layers()
-    compiled, used = COMPILED[type(univariate)], [tape.scratch(*layer.affine.shape) for layer in layers]
+    compiled, used = tape.forms[type(univariate)], [tape.scratch(*layer.affine.shape) for layer in layers]
     for layer, affine in zip(layers, used):
         tape.add(torch.mul, layer.affine.detach(), layer.mask, out=affine)
     n_work = load(compiled.name).n_kept(n_params)

@@ -26,14 +26,11 @@ class Form(NamedTuple):
         Records the other direction.
     gradients : bool
         Whether `record` can tell how to record the derivative.
-    compiled : bool
-        Whether there are compiled loops for it, so that a flow with such parts is worth a program.
     """
 
     record: Callable
     record_inverse: Callable | None = None
     gradients: bool = True
-    compiled: bool = False
 
 
 class Tape:

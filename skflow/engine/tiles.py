@@ -11,7 +11,6 @@ from torch import Tensor
 
 TILE = 256
 LANES = 32  # the batch is a multiple: compiled loops take as many numbers at once
-ITEM_UNITS = 8  # of an item of work, where units are shared out among threads and not rows
 
 
 def to_tiles(x: Tensor) -> Tensor:

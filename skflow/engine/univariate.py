@@ -19,7 +19,7 @@ from ..flows.univariate import Affine, Univariate
 from .blocks import UNIVARIATE, pack
 from .calls import Call, Step, queue_fields
 from .compiler import load, loop
-from .tape import Form, Tape
+from .tape import Tape
 from .tiles import LANES
 
 WORK_PER_PARAMETER = 10  # of a value, in multiply-adds
@@ -27,7 +27,7 @@ Recorded = tuple[Tensor, Tensor, Callable[[Tape, Tensor, Tensor, Tensor], Tensor
 
 
 class Compiled:
-    """A univariate map that has a module of its name in `skflow.engine.kernels`.
+    """The form of a univariate map that has a module of its ``name`` in `skflow.engine.kernels`.
 
     ``constants`` tells the numbers that the loops ask for.
     """
@@ -35,10 +35,6 @@ class Compiled:
     def __init__(self, name: str, constants: Callable[[Univariate], tuple[float, ...]]):
         self.name = name
         self._constants = constants
-
-    def form(self) -> Form:
-        """The row for `skflow.engine.dispatch`."""
-        return Form(self.record, self.record_inverse, compiled=True)
 
     def constants(self, univariate: Univariate, dtype: torch.dtype) -> Tensor:
         """The numbers, shape (k,)."""
@@ -85,19 +81,15 @@ def _as_tensor(numbers: tuple[float, ...], dtype: torch.dtype) -> Tensor:
         return torch.tensor(numbers, dtype=dtype)
 
 
-def _affine_constants(affine: Affine) -> tuple[float, ...]:
+def affine_constants(affine: Affine) -> tuple[float, ...]:
+    """As `skflow.engine.kernels.affine` asks for them."""
     return (1 / affine.max_log_scale,)
 
 
-def _spline_constants(spline: RationalQuadraticSpline) -> tuple[float, ...]:
+def spline_constants(spline: RationalQuadraticSpline) -> tuple[float, ...]:
+    """As `skflow.engine.kernels.spline` asks for them."""
     step = 2 * spline.bound * MIN_BIN
     return spline.bound, 2 * spline.bound - spline.n_bins * step, step, UNIT_SLOPE, MIN_SLOPE
-
-
-COMPILED = {
-    Affine: Compiled("affine", _affine_constants),
-    RationalQuadraticSpline: Compiled("spline", _spline_constants),
-}
 
 
 def record(tape: Tape, univariate: Univariate, x: Tensor, params: Tensor) -> Recorded:

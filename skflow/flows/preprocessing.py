@@ -84,7 +84,8 @@ class LogTails(Bijection):
     def inverse(self, z, context=None):
         inner = torch.clamp(z, self.low, self.high)
         log_excess = z - inner
-        return inner + torch.copysign(torch.expm1(log_excess.abs()), log_excess), log_excess.abs().sum(1)
+        above, below = torch.expm1(log_excess.clamp_min(0)), torch.expm1((-log_excess).clamp_min(0))
+        return inner + above - below, log_excess.abs().sum(1)
 
 
 class Bounded(Bijection):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from skflow.engine import dispatch, networks, univariate
+from skflow import engine
+from skflow.engine import networks, univariate
 from skflow.engine.blocks import SEQUENTIAL_LAYER, pack
 from skflow.engine.compiler import load
 from skflow.engine.dispatch import FORMS
@@ -282,7 +283,7 @@ def test_the_sequential_direction_agrees_with_torch(d, n_context, hidden, map_, 
     for p in layer.parameters():
         p.add_(0.1 * draw(*p.shape))
     z, context = draw(300, d), draw(300, n_context) if n_context else None
-    program = dispatch.inverse(layer, z, context)
+    program = engine.inverse(layer, z, context)
     ours = program(z, context)
     assert_near(ours, layer.inverse(z, context), TOLERANCE[dtype])
     torch.set_num_threads(1)

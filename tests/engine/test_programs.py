@@ -9,8 +9,8 @@ import torch
 from skflow import FlowDensity, engine
 from skflow._settings import resolve_plan
 from skflow._start import fit_mixture
-from skflow.engine import dispatch, threads
-from skflow.engine.log_density import LogDensity
+from skflow.engine import dispatch, door, threads
+from skflow.engine.programs import LogDensity
 from skflow.engine.tape import Tape
 from skflow.flows import (
     Affine,
@@ -236,7 +236,7 @@ def test_fit_without_numba_or_shared_threads_ends_at_the_same_density(monkeypatc
     density = FlowDensity(flow, max_iter=5, random_state=0)
     scores, rows = density.fit(X).score_samples(X), density.sample(50, random_state=0)
     if missing == "numba":
-        monkeypatch.setattr(dispatch, "load", lambda name: None)
+        monkeypatch.setattr(door, "load", lambda name: None)
     else:
         monkeypatch.setattr(threads, "_parallel", lambda: None)
     np.testing.assert_allclose(density.score_samples(X), scores, rtol=1e-9, atol=1e-9)

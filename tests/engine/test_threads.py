@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skflow import FlowDensity
-from skflow.engine import compiler, dispatch, threads
+from skflow.engine import compiler, door, threads
 from skflow.engine.calls import Call, Step
 from skflow.engine.threads import MIN_WORK_PER_THREAD, Pace, threads_for
 
@@ -113,7 +113,7 @@ def test_loops_are_used_where_torch_would_have_no_more_threads(monkeypatch, shar
 @pytest.mark.parametrize("flow", ["maf", "nsf"])
 def test_number_of_threads_has_no_say_in_the_result(monkeypatch, flow, kernels):
     if not kernels:
-        monkeypatch.setattr(dispatch, "load", lambda name: None)
+        monkeypatch.setattr(door, "load", lambda name: None)
     X = np.random.default_rng(0).standard_normal((2500, 24)).astype(np.float32)
     density = FlowDensity(flow, hidden_layer_sizes=(128, 128), batch_size=1100, max_iter=2, random_state=0)
     scores = []

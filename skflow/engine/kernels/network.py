@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..blocks import LAYER, NETWORK
-from ..tiles import ITEM_UNITS, LANES
+from ..blocks import ITEM_UNITS, LAYER, NETWORK
+from ..tiles import LANES
 from .memory import integer_at, number_at, put_number, size_of
 from .products import (
     LEFT,

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..flows.base_distribution import BaseDistribution
 from ..flows.bijection import Bijection
-from ..flows.ensemble import SmoothedEnsemble
 from ..flows.flow import Flow
 from . import bijections, distributions
 from .tape import Form, Tape
@@ -94,17 +92,3 @@ def _fill(x_tiles, x, context_tiles, context):
     fill_tiles(x_tiles, x)
     if context is not None:
         fill_tiles(context_tiles, context)
-
-
-def record_ensemble(tape: Tape, base: BaseDistribution, z: Tensor) -> distributions.Recorded:
-    """`SmoothedEnsemble`, by a program of every member; without a derivative."""
-    assert isinstance(base, SmoothedEnsemble)
-    n = len(z) * z.shape[2]
-    like, out = from_tiles(z, n), tape.keep(len(z), z.shape[2])
-    programs = {member: LogDensity(member, tape.forms, like) for member in base.members if member.n_orderings == 1}
-
-    def evaluate():
-        out.copy_(to_tiles(base.log_prob(from_tiles(z, n), lambda flow, x: programs.get(flow, flow.log_prob)(x))))
-
-    tape.add(evaluate)
-    return out, None
