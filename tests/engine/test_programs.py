@@ -21,6 +21,7 @@ from skflow.flows import (
     StandardNormal,
     build_flow,
 )
+from skflow.flows.ensemble import SmoothedEnsemble
 from skflow.flows.networks import MaskedLinear
 from skflow.flows.preprocessing import LogTails, Standardize
 
@@ -190,6 +191,22 @@ def test_maps_are_those_of_the_bijection_given_a_context(name, n_context):
     for program, direction in ((engine.forward, bijection.forward), (engine.inverse, bijection.inverse)):
         for own, theirs in zip(program(bijection, x, context)(x, context), direction(x, context)):
             torch.testing.assert_close(own, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("ordering", ["auto", "agnostic"])
+@torch.no_grad()
+def test_an_ensemble_is_the_mean_of_its_members(ordering):
+    """Members take the same memory in turn, behind a link that hands its own on to each; some have no program."""
+    orderings = ("auto", ordering, "auto")
+    members = [Flow(build_flow("maf", D, 0, FlowSettings(2, (16,), 4, o)), StandardNormal(D)) for o in orderings]
+    centres, fold = torch.randn(9, D), torch.arange(9) % 3
+    ensemble = SmoothedEnsemble(members, centres, fold, torch.ones(9), [1.0, 0.5])
+    for p in ensemble.parameters():
+        p.add_(0.1 * torch.randn_like(p))
+    flow, x = Flow(Standardize(torch.ones(D), 2 * torch.ones(D)), ensemble).double(), rows(300, 1)
+    program = engine.log_density(flow, x)
+    for some in (x, rows(200, 2)):
+        torch.testing.assert_close(program(some), flow.log_prob(some), rtol=1e-11, atol=1e-11)
 
 
 class Shifted(Affine):
