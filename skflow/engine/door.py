@@ -61,7 +61,9 @@ def is_fast(module: nn.Module, like: Tensor) -> bool:
     """Whether compiled loops can be had for rows like these, and have something to do."""
     layers = [m for m in module.modules() if type(m) in (Coupling, MaskedAutoregressive)]
     numbers = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
-    if not layers or not numbers or any(p.dtype != like.dtype for p in module.parameters()):
+    if not (layers and numbers and all(type(m.network) in FORMS for m in layers)):
         return False
-    work = len(like) * sum(p.numel() for m in layers for p in m.network.parameters())
-    return all(type(m.network) in FORMS for m in layers) and loops_have_threads(work) and load("queue") is not None
+    weights = [layer.affine for m in layers for layer in m.network.layers()]
+    work = len(like) * sum(weight.numel() for weight in weights)
+    same = all(weight.dtype == like.dtype for weight in weights)
+    return same and loops_have_threads(work) and load("queue") is not None

@@ -7,12 +7,15 @@ respect to the input, or None where it is not wanted, and to the parameters.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..flows.networks import Network
+from ..flows.degrees import masks, unit_degrees
+from ..flows.networks import MaskedNetwork, Network
 from .blocks import ITEM_UNITS, LAYER, NETWORK, pack
 from .calls import Call, Step, queue_fields
 from .compiler import load, loop
@@ -20,14 +23,45 @@ from .tape import Tape
 from .tiles import LANES
 
 
-def seen_by_units(mask: Tensor) -> Tensor:
-    """The number of leading inputs that each unit can see, where units and inputs are sorted; shape (n_out,)."""
-    return mask.sum(1).long()
+class Seen(NamedTuple):
+    """Who sees whom between two layers of a masked network, whose units are sorted by degree.
+
+    Attributes
+    ----------
+    by_unit : Tensor of shape (n_out,), int
+        The number of leading inputs, the ones on top among them, that each unit sees.
+    first : Tensor of shape (n_in,), int
+        The first unit that sees each input.
+    starts : Tensor of shape (d + 1,), int
+        The first units of degree 0, 1, ..., d - 1, and the number of units.
+    """
+
+    by_unit: Tensor
+    first: Tensor
+    starts: Tensor
 
 
-def seeing_units(mask: Tensor) -> Tensor:
-    """The first unit that sees each input, shape (1 + n_in,)."""
-    return len(mask) - mask.sum(0).long()
+def seen_by(network: Network) -> list[Seen | None]:
+    """Of every layer; None where everything sees everything. Networks of one shape share them."""
+    if not isinstance(network, MaskedNetwork):
+        return [None] * len(network.layers())
+    sizes = tuple(len(units) for units in network.degrees[1:])
+    return _seen(network.n_features, network.n_context, network.n_params, sizes)
+
+
+@functools.lru_cache(maxsize=16)
+def _seen(n_features, n_context, n_params, hidden_layer_sizes):
+    with torch.inference_mode(False):
+        degrees = unit_degrees(n_features, n_context, hidden_layer_sizes)
+        above = [*degrees[1:], torch.arange(n_features).repeat_interleave(n_params)]
+        return [
+            Seen(
+                mask.sum(1).long(),
+                len(mask) - mask[:, 1:].sum(0).long(),
+                torch.searchsorted(units, torch.arange(n_features + 1)),
+            )
+            for mask, units in zip(masks(degrees, n_params), above)
+        ]
 
 
 def join(tape: Tape, parts: Sequence[Tensor]) -> Tensor:
@@ -50,23 +84,20 @@ class _Recording:
     def __init__(self, tape, network, source):
         self.n_params, self.source, (t, _, m) = network.n_params, source, source.shape
         self.affines = [layer.affine.detach() for layer in network.layers()]
-        masks = [getattr(layer, "mask", None) for layer in network.layers()]
-        # Of the inputs but the ones: they need no gradient.
-        first = [None if mask is None else seeing_units(mask)[1:].contiguous() for mask in masks]
         shapes = [affine.shape for affine in self.affines]
         self.layers = [
             {
                 "affine": affine,
-                "mask": mask,
+                "mask": seen and layer.mask,
                 "used": tape.keep(n_out, n_in),
                 "turned": tape.keep(n_in, n_out) if tape.keeps else None,
                 "n_out": n_out,
                 "n_in": n_in,
-                "n_seen": None if mask is None else seen_by_units(mask),
-                "first_seen": seeing,
+                "n_seen": seen and seen.by_unit,
+                "first_seen": seen and seen.first,
                 "input": tape.keep(t, n_in, m) if tape.keeps else None,
             }
-            for affine, mask, seeing, (n_out, n_in) in zip(self.affines, masks, first, shapes)
+            for layer, affine, seen, (n_out, n_in) in zip(network.layers(), self.affines, seen_by(network), shapes)
         ]
         self.n_weights, self.widest = sum(affine.numel() for affine in self.affines), max(map(max, shapes))
         self.output = tape.keep(t, shapes[-1][0], m)

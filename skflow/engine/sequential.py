@@ -10,7 +10,7 @@ from ..flows.univariate import Univariate
 from .blocks import SEQUENTIAL, SEQUENTIAL_LAYER, pack
 from .calls import Call, Step, queue_fields
 from .compiler import load, loop
-from .networks import seen_by_units
+from .networks import seen_by
 from .tape import Tape
 from .tiles import LANES
 
@@ -49,19 +49,10 @@ def record_inverse(
         SEQUENTIAL, n_rows=m, n_layers=len(used), n_features=d, n_context=0 if context is None else context.shape[1],
         n_params=n_params, n_work=n_work, constants=constants, z=z, context=context, x=x, log_det=log_abs_det, **queue,
     )  # fmt: skip
-    n_seen, starts = [seen_by_units(layer.mask) for layer in layers], first_units(network)
-    table = [
-        pack(SEQUENTIAL_LAYER, used=affine, n_in=affine.shape[1], n_seen=seen, starts=start)
-        for affine, seen, start in zip(used, n_seen, starts)
-    ]
+    seen = seen_by(network)
+    for affine, own in zip(used, seen):
+        header += pack(SEQUENTIAL_LAYER, used=affine, n_in=affine.shape[1], n_seen=own.by_unit, starts=own.starts)
     step = Step(loop("sequential", "invert", compiled.name, "inverse"), t * m // LANES, work)
-    memory = [constants, z, context, x, log_abs_det, queue["workspace"], used, n_seen, starts]
-    tape.add(Call([step], z.dtype, sum(table, header), memory))
+    memory = [constants, z, context, x, log_abs_det, queue["workspace"], used, seen]
+    tape.add(Call([step], z.dtype, header, memory))
     return x, log_abs_det
-
-
-def first_units(network: MaskedNetwork) -> list[Tensor]:
-    """Of every layer the first units of degree 0, 1, ..., d - 1 and the number of units; of shape (d + 1,)."""
-    d = network.n_features
-    layers = [*network.degrees[1:], torch.arange(d).repeat_interleave(network.n_params)]
-    return [torch.searchsorted(degrees, torch.arange(d + 1)) for degrees in layers]
