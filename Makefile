@@ -14,7 +14,7 @@ CORE_TESTS := tests/test_sklearn_checks.py tests/test_parameters.py tests/test_i
 	tests/test_training.py tests/test_callbacks.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest fuzz docs lint format forget clean
+.PHONY: help venv demo test test-oldest fuzz docs lint format clean
 
 help:
 	@echo "make demo         fit FlowDensity to a real table and draw it"
@@ -24,7 +24,6 @@ help:
 	@echo "make docs         the documentation site, in docs/_build/html, opened in a browser by its tests"
 	@echo "make lint         ruff: rules and format"
 	@echo "make format       apply ruff's fixes and format"
-	@echo "make forget       delete what numba has compiled"
 
 # A stamp file says that an environment is complete; it goes stale with the files that determine it.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -69,10 +68,7 @@ format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Numba keeps what it has compiled of a file until that file changes, whatever happens to those that it imports.
-forget:
+clean:
 	find skflow \( -name "*.nbi" -o -name "*.nbc" \) -delete
-
-clean: forget
 	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .pytest_cache .ruff_cache
 	rm -rf docs/_build docs/api docs/auto_examples docs/changelog.rst docs/sg_execution_times.rst

@@ -15,13 +15,13 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError, Str
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from . import engine
 from ._callbacks import CALLBACK_STATE, CallbackSupport, follow_fit
 from ._converted import converted
 from ._fitting import Fit, Fitting
 from ._progress import ProgressBar
 from ._repr import ReprSupport
 from ._stream import Stream
-from ._threads import Pace, threads_for
 from ._validation import (
     check_groups,
     check_hidden_layer_sizes,
@@ -34,11 +34,10 @@ from ._validation import (
     resolve_device,
 )
 from ._warnings import warn_user
+from .engine import TILE, Pace, threads_for
 from .flows.bijection import Bijection
-from .flows.evaluation import Evaluation
 from .flows.flow import Flow
 from .flows.registry import FLOWS, ORDERINGS, check_ordering
-from .flows.tiles import TILE
 
 AUTO = StrOptions({"auto"})
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
@@ -213,6 +212,7 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
             "validation_scores_": list(progress.validation_scores) or None,
             "best_validation_score_": progress.best_score if progress.validation_scores else None,
             "_optimizer_state": fit.optimizer_state,
+            "_kernels": fit.plan.kernels,
         }
 
     def _warn_about(self, fit: Fit) -> None:
@@ -252,17 +252,36 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
         check_is_fitted(self, "flow_")
         return check_table(self, X, reset=False)
 
-    def _log_density(self, X) -> np.ndarray:
-        evaluation = None
+    def _log_density(self, rows: np.ndarray) -> np.ndarray:
+        return self._by_chunks(
+            rows, _made_once(lambda flow, x: engine.log_density(flow, x, kernels=self._kernels) or flow.log_prob)
+        )
 
-        def score(flow: Flow, x: Tensor) -> Tensor:
-            nonlocal evaluation
-            evaluation = evaluation or Evaluation(flow, x)
-            return evaluation(x)
+    def _forward(self) -> Callable[[Flow, Tensor], tuple[Tensor, Tensor]]:
+        """The flow's bijection, to be called with the flow and one chunk after the other."""
+        return _made_once(
+            lambda flow, x: engine.forward(flow.bijection, x, kernels=self._kernels) or flow.bijection.forward
+        )
 
-        return self._by_chunks(self._table(X), score)
+    def _inverse(self) -> Callable[[Flow, Tensor], tuple[Tensor, Tensor]]:
+        """The other direction."""
+        return _made_once(
+            lambda flow, z: engine.inverse(flow.bijection, z, kernels=self._kernels) or flow.bijection.inverse
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags
+
+
+def _made_once(make: Callable[[Flow, Tensor], Callable]) -> Callable[[Flow, Tensor], object]:
+    """Of the flow and a chunk: what was made for the first chunk, which has the most rows, applied to each."""
+    made = None
+
+    def call(flow, rows):
+        nonlocal made
+        made = made or make(flow, rows)
+        return made(rows)
+
+    return call

@@ -7,7 +7,7 @@ import weakref
 
 import torch
 
-from ._threads import fork_safe_lock
+from .engine.threads import fork_safe_lock
 from .flows.flow import Flow
 
 # By flow, and by precision and device: the tensors of the original, those of its copy, and the copy.

@@ -17,7 +17,6 @@ from ._shield import shield
 from ._table_kinds import refuse_kind
 from ._threads import threads_for
 from ._validation import make_seed
-from .flows.flow import Flow
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -214,7 +213,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             Natural logarithm (nats) of the density in the units of ``X``; float32 for float32 rows, else float64.
             Exactly ``-inf`` outside declared ``bounds``, finite everywhere else.
         """
-        return self._log_density(X)
+        return self._log_density(self._table(X))
 
     @shield()
     def score(self, X: ArrayLike, y: object = None) -> float:
@@ -251,7 +250,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         with torch.no_grad(), threads_for(0):
             latent = self.flow_.base.sample(int(n_samples), generator).numpy()
         if self.flow_.n_orderings == 1:
-            return self._by_chunks(latent, lambda flow, z: flow.bijection.inverse(z)[0])
+            inverse = self._inverse()
+            return self._by_chunks(latent, lambda flow, z: inverse(flow, z)[0])
         ordering, X = self.flow_.draw_orderings(len(latent), generator).numpy(), np.empty_like(latent)
         for j in np.unique(ordering):
             rows = ordering == j
@@ -274,7 +274,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         -------
         Z : ndarray of shape (n_samples, n_features)
         """
-        return self._by_chunks(self._table(X), Flow.to_latent)
+        forward = self._forward()
+        return self._by_chunks(self._table(X), lambda flow, x: flow.base.to_normal(forward(flow, x)[0]))
 
     @shield()
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
@@ -296,7 +297,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
                 f"Z has {Z.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features: "
                 "one latent column for each column of the training table."
             )
-        return self._by_chunks(Z, Flow.from_latent)
+        inverse = self._inverse()
+        return self._by_chunks(Z, lambda flow, z: inverse(flow, flow.base.from_normal(z))[0])
 
     @shield()
     def bic(self, X: ArrayLike) -> float:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from . import engine
 from ._rows import Fold, Rows
 from ._settings import resolve_bounds, resolve_flow, resolve_plan
 from ._start import MAX_ROWS_FOR_MIXTURES, fit_bases, fit_preprocessing, is_bent, n_base_rows, refit_base
-from ._threads import fork_safe_lock, threads_for
 from ._training import Part, Plan, Progress, Run, Trainer
+from .engine.threads import fork_safe_lock, threads_for
 from .flows.bijection import Bijection, Chain
 from .flows.flow import Flow
 from .flows.registry import FlowSettings, build_flow
@@ -245,7 +246,8 @@ class Fitting:
         rows = rows[: n_base_rows(self.estimator.base)]
         if not len(rows):
             return torch.empty(0, self.n_features, dtype=torch.float32)
-        return layers(preprocessing(self.table.x[rows])[0].float())[0]
+        z = preprocessing(self.table.x[rows])[0].float()
+        return (engine.forward(layers, z, kernels=self.plan.kernels) or layers)(z)[0]
 
     def _on_all_rows(self, fit: Fit, bent: bool) -> Fit:
         """The same start and the same number of steps on all rows: none is left out of the final flow."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from dataclasses import dataclass, field, replace
 
@@ -11,14 +12,15 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from . import engine
 from ._copies import by_group, groups_of_copies
 from ._fitting import build_layers
 from ._screen import draw_centres, screen
 from ._settings import resolve_bounds, resolve_flow, resolve_plan
 from ._start import fit_bases, refit_base
-from ._threads import threads_for
 from ._threshold import threshold
 from ._training import Part, Plan, Progress, Run, Trainer
+from .engine import threads_for
 from .flows.bijection import Bijection, Chain
 from .flows.ensemble import FlowMixture, LogarithmicPool
 from .flows.flow import Flow
@@ -213,7 +215,8 @@ class EnsembleFitting:
         z, log_abs_det = fit.preprocessing(self.x)
         ensemble = copy.deepcopy(fit.ensemble).to(device="cpu", dtype=torch.float64)
         fold = torch.tensor(self.fold)
-        scores = torch.cat([ensemble.blind_log_prob(*part) for part in zip(z.split(8192), fold.split(8192))])
+        log_prob = functools.partial(engine.log_prob, kernels=self.plan.kernels)
+        scores = torch.cat([ensemble.blind_log_prob(*part, log_prob) for part in zip(z.split(8192), fold.split(8192))])
         return (scores + log_abs_det).numpy()
 
     def _preprocessing(self, kept):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.base import OutlierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from . import engine
 from ._attribution import repair_contributions, repair_values
 from ._base import AUTO, NON_NEGATIVE, BaseFlow
 from ._callbacks import with_callbacks
@@ -22,7 +24,6 @@ from ._parameters import adds_to
 from ._shield import shield
 from ._threshold import standard_error_of_share, threshold
 from ._validation import check_weights
-from .flows.flow import Flow
 
 MARGIN = 1e-3  # of the way to a typical row: the threshold lies that far above the row it is to flag, clear of rounding
 
@@ -201,7 +202,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         self.calibration_scores_ = np.full(len(X), np.nan)
         self.calibration_scores_[present] = scores = self._to_score(own)
         self._repair_values = repair_values(rows.astype(float))
-        seen = self._to_score(self._by_chunks(rows, Flow.log_prob))
+        seen = self._to_score(self._log_density(rows))
         if self.contamination == "auto":
             self.offset_ = threshold(scores)
             if not getattr(self.flow_.base, "memory", 0):  # scores of rows that are remembered say nothing of new ones
@@ -214,20 +215,23 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
 
     def _blind_log_density(self, rows, fold):
         """Of every row under the member that has not seen it."""
+        log_prob = functools.partial(engine.log_prob, kernels=self._kernels)
         out = np.empty(len(rows))
         for k in np.unique(fold):
 
             def blind(flow, x, k=int(k)):
                 z, log_abs_det = flow.bijection(x)
-                return flow.base.blind_log_prob(z, torch.full((len(z),), k, device=z.device)) + log_abs_det
+                return flow.base.blind_log_prob(z, torch.full((len(z),), k, device=z.device), log_prob) + log_abs_det
 
             out[fold == k] = self._by_chunks(rows[fold == k], blind)
         return out
 
     def _member_log_density(self, X):
+        log_prob = functools.partial(engine.log_prob, kernels=self._kernels)
+
         def members(flow, x):
             z, log_abs_det = flow.bijection(x)
-            return flow.base.member_log_prob(z) + log_abs_det[:, None]
+            return flow.base.member_log_prob(z, log_prob) + log_abs_det[:, None]
 
         return self._by_chunks(X, members)
 
@@ -249,7 +253,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         scores : ndarray of shape (n_samples,)
             What `criterion` says; log-densities are in the units of ``X``. float32 for float32 rows, else float64.
         """
-        return self._to_score(self._log_density(X))
+        return self._to_score(self._log_density(self._table(X)))
 
     @shield()
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -329,7 +333,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         rows = self._table(X).astype(float)
 
         def log_density(table):
-            return self._by_chunks(table, Flow.log_prob)
+            return self._log_density(table)
 
         out = repair_contributions(log_density, rows, self._repair_values, self._typical_log_density)
         if self.criterion == "typicality":

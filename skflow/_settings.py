@@ -32,7 +32,7 @@ def resolve_flow(estimator, n: int, d: int) -> FlowSettings:
     if bins == "auto":
         bins = 8 if n < 1000 else 16
     hidden = tuple(int(s) for s in np.atleast_1d(sizes))
-    return FlowSettings(int(depth), hidden, int(bins), estimator.ordering, compiled=n * d >= MIN_COMPILED)
+    return FlowSettings(int(depth), hidden, int(bins), estimator.ordering)
 
 
 def resolve_plan(estimator, n: int, d: int) -> Plan:
@@ -64,6 +64,7 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
         alpha=float(estimator.alpha),
         n_iter_no_change=int(patience),
         tol=float(estimator.tol),
+        kernels=n * d >= MIN_COMPILED,
     )
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from . import engine
 from ._interrupt import keeps_the_fit
 from ._optimizer import Adam, ParameterVector
-from ._threads import Pace
-from .flows.evaluation import Evaluation
+from .engine import Pace
 from .flows.flow import Flow
 
 MAX_GRAD_NORM = 5.0
@@ -27,6 +27,7 @@ class Plan:
 
     ``n_steps`` is the length of the learning-rate schedule; None keeps the rate constant. ``trial_steps`` are what a
     start is given before it is compared with others, ``max_trial_steps`` what it is given at most until one is chosen.
+    ``kernels`` says whether compiled loops may be loaded.
     """
 
     max_iter: int
@@ -39,6 +40,7 @@ class Plan:
     tol: float
     max_trial_steps: float = math.inf
     averaging: float = 0.99
+    kernels: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Trainer:
         self.held_out = [
             (len(rows) / len(validation.x), *validation.batch(rows.to(validation.x.device))) for rows in held_out
         ]
-        self.evaluations: dict[tuple[int, bool], Evaluation] = {}  # by the number of rows, with gradients or without
+        self.programs: dict[tuple[int, bool], Callable | None] = {}  # by the number of rows, with gradients or without
 
     def one_pass(self, n_steps: float, pace: Pace) -> float:
         """Go through the rows once, or until ``n_steps`` steps have been made in all; the mean loss in data units."""
@@ -144,13 +146,14 @@ class Trainer:
                 total, count = total + value, count + 1
         return total / max(count, 1) - self.train.log_abs_det
 
+    @torch.no_grad()
     def score(self) -> float:
         """Mean log-density of the validation part under the averaged parameters."""
         current = self.params.value.clone()
         self.params.value.copy_(self.average)
         pace = Pace()
         means = [
-            part * float(pace.call(self._evaluation(x, keeps=False), x).mul(share).sum())
+            part * float(pace.call(self._program(x, gradients=False) or self.flow.log_prob, x).mul(share).sum())
             for part, x, share in self.held_out
         ]
         self.params.value.copy_(current)
@@ -162,7 +165,7 @@ class Trainer:
 
     def finish(self) -> None:
         """Put the best parameters into the flow and give each storage of its own."""
-        self.evaluations.clear()
+        self.programs.clear()
         self.params.value.copy_(self.best)
         self.params.release()
 
@@ -184,21 +187,22 @@ class Trainer:
 
     def _differentiate(self, x, share):
         """Set the gradient to that of the mean loss of some rows; the loss."""
-        if not self.flow.differentiated:
+        program = self._program(x, gradients=True)
+        if program is None:
             loss = -(self.flow.log_prob(x, generator=self.generator) * share).sum()
             self.params.differentiate(loss)
             return float(loss.detach())
-        evaluation = self._evaluation(x, keeps=True)
-        log_prob = evaluation(x)
-        self.params.take(evaluation.gradients(-share))
+        log_prob = program(x)
+        self.params.take(program.gradients(-share))
         return -float(log_prob @ share)
 
-    def _evaluation(self, x, keeps):
-        """For as many rows as ``x`` has: the last such one, or a new one."""
-        key = len(x), keeps
-        if key not in self.evaluations:
-            self.evaluations[key] = Evaluation(self.flow, x, keeps)
-        return self.evaluations[key]
+    def _program(self, x, gradients):
+        """For as many rows as ``x`` has, where there is one: the last such, or a new one."""
+        key = len(x), gradients
+        if key not in self.programs:
+            kernels = self.plan.kernels
+            self.programs[key] = engine.log_density(self.flow, x, gradients=gradients, kernels=kernels)
+        return self.programs[key]
 
     def _schedule(self):
         """Linear warm-up, then a half cosine down to a hundredth."""

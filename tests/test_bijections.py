@@ -235,6 +235,24 @@ def test_gradients_reach_every_parameter(name):
 
 @bijections
 @contexts
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_second_derivatives_against_differences(name, n_context, direction):
+    """Of the log-density by its rows, along some vectors: nothing is written for a first derivative alone."""
+    bijection, x, context = build(name, 2, n_context, std=0.1)
+    vectors = torch.randn_like(x)
+
+    def slope(x):
+        z, log_abs_det = getattr(bijection, direction)(x.requires_grad_(), context)
+        return torch.autograd.grad((log_abs_det - 0.5 * (z * z).sum(1)).sum(), x, create_graph=True)[0]
+
+    at, step = x.clone(), 1e-5
+    (second,) = torch.autograd.grad((slope(at) * vectors).sum(), at)
+    differences = (slope(x + step * vectors) - slope(x - step * vectors)) / (2 * step)
+    torch.testing.assert_close(second, differences, atol=1e-5, rtol=1e-4)
+
+
+@bijections
+@contexts
 def test_initialise_keeps_the_contract(name, n_context):
     bijection, _, _ = build(name, 3, n_context, std=0.0)
     rows = torch.randn(200, 3, dtype=torch.float64).exp()

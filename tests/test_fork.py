@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from skflow import FlowDensity, FlowOutlierDetector, _threads
-from skflow._threads import Pace, fork_safe_lock, threads_for
+from skflow import FlowDensity, FlowOutlierDetector
+from skflow.engine import threads
+from skflow.engine.threads import Pace, fork_safe_lock, threads_for
 
 from .estimators import fit_quietly, quick
 
@@ -151,7 +152,7 @@ def forked_inside():
 def test_a_fork_inside_a_block_of_threads():
     assert forked_inside() == [1] * 5
     assert torch.get_num_threads() == 2
-    assert not vars(_threads._BLOCKS)["before"]
+    assert not vars(threads._BLOCKS)["before"]
 
 
 def test_a_lock_that_was_held_is_open_in_the_child():

@@ -24,6 +24,13 @@ LAYERS = [
     ["flows.base_distribution", "flows.conditional", "flows.linear", "flows.residual", "flows.preprocessing"],
     ["flows.flow"],
     ["flows.registry"],
+    ["engine.tiles", "engine.tape", "engine.blocks", "engine.threads", "engine.compiler"],
+    ["engine.calls"],
+    ["engine.networks", "engine.univariate", "engine.sequential"],
+    ["engine.bijections", "engine.distributions"],
+    ["engine.conditional", "engine.preprocessing", "engine.ensemble", "engine.programs"],
+    ["engine.dispatch"],
+    ["engine.door"],
     ["_training"],
     ["_fitting"],
     ["_base"],
@@ -34,8 +41,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The foundations know torch and nothing else; of their own, at most each other and the modules that split them up.
 FOUNDATIONS = ["flows.bijection", "flows.univariate", "flows.networks", "flows.mixture_cdf"]
 
-# What needs an extra: `flows.compiled.load` imports these late, and the others do without where it is missing.
-LOOPS = {name for name in MODULES if name.startswith("flows.compiled.loops.")}
+# What needs an extra: `engine.compiler.load` imports these late, and the others do without where it is missing.
+KERNELS = {name for name in MODULES if name.startswith("engine.kernels.")}
 
 
 def imports(name):
@@ -77,21 +84,27 @@ def test_the_table_is_read():
 def test_flows_never_import_scikit_learn(name):
     """torch does the work; numpy and scipy may supply constants such as quadrature nodes, beyond the foundations."""
     allowed = {"torch"} if name in FOUNDATIONS else {"torch", "numpy", "scipy"}
-    if name in LOOPS:
-        allowed = {"numba", "llvmlite", "numpy"}
-    if name == "flows.compiled.team":
-        allowed = {"torch", "numba"}
     assert others(name) <= allowed, f"{name} imports {others(name) - allowed}"
 
 
-@pytest.mark.parametrize("name", sorted(MODULES.keys() - LOOPS))
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("engine.")])
+def test_the_engine_knows_torch_flows_and_numba(name):
+    allowed = {"numba", "llvmlite", "numpy"} if name in KERNELS else {"torch"}
+    allowed = allowed | {"numba"} if name == "engine.compiler" else allowed
+    assert others(name) <= allowed, f"{name} imports {others(name) - allowed}"
+    above = {target for target in own(name) if not target.startswith(("flows.", "engine."))}
+    assert not above, f"{name} imports {above}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - KERNELS))
 def test_compiled_loops_are_imported_late(name):
     """Only `load` imports them, and they each other."""
-    assert not own(name) & LOOPS
+    assert not own(name) & KERNELS
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("flows.")])
 def test_flows_import_nothing_from_above(name):
+    """The engine least of all: the modules know nothing of speed."""
     above = {target for target in own(name) if not target.startswith("flows.")}
     assert not above, f"{name} imports {above}"
 
@@ -129,7 +142,7 @@ def test_extras_are_imported_where_they_are_used(name):
         if not getattr(node, "level", 0)
         for alias in node.names
     }
-    at_hand = STANDARD | REQUIRED | ({"numba", "llvmlite"} if name in LOOPS else set())
+    at_hand = STANDARD | REQUIRED | ({"numba", "llvmlite"} if name in KERNELS else set())
     extras = {target.partition(".")[0] for target in names} - at_hand
     assert not extras, f"{name} imports {extras} at its top"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .base_distribution import LOG_2PI, BaseDistribution
 from .flow import Flow
 
+Evaluate = Callable[[Flow, Tensor], Tensor]
 PAIRS_PER_CHUNK = 131_072  # of rows and kernel centres, looked at together: about as many as the cache holds
 
 
@@ -26,24 +27,25 @@ class FlowMixture(BaseDistribution):
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def log_prob(self, z):
-        return torch.logsumexp(self.member_log_prob(z), 1) - math.log(len(self.members))
+    def log_prob(self, z: Tensor, log_prob: Evaluate = Flow.log_prob) -> Tensor:
+        """Log-density in nats of rows ``z`` (n, d), where ``log_prob`` gives that of a flow; shape (n,)."""
+        return torch.logsumexp(self.member_log_prob(z, log_prob), 1) - math.log(len(self.members))
 
-    def member_log_prob(self, z: Tensor) -> Tensor:
+    def member_log_prob(self, z: Tensor, log_prob: Evaluate = Flow.log_prob) -> Tensor:
         """Log-density in nats of rows ``z`` (n, d) under every member, shape (n, K)."""
-        return torch.stack([member.log_prob(z) for member in self.members], 1)
+        return torch.stack([log_prob(member, z) for member in self.members], 1)
 
-    def blind_log_prob(self, z: Tensor, fold: Tensor) -> Tensor:
+    def blind_log_prob(self, z: Tensor, fold: Tensor, log_prob: Evaluate = Flow.log_prob) -> Tensor:
         """Log-density in nats of each row under the one member that leaves out the row's fold, shape (n,)."""
         out = z.new_empty(len(z))
         for k in range(len(self.members)):
             rows = (fold == k).nonzero()[:, 0]
             if len(rows):
-                out[rows] = self._of_member(k, z[rows])
+                out[rows] = self._of_member(k, z[rows], log_prob)
         return out
 
-    def _of_member(self, k, z):
-        return self.members[k].log_prob(z)
+    def _of_member(self, k, z, log_prob):
+        return log_prob(self.members[k], z)
 
     def sample(self, n, generator=None):
         member = torch.randint(len(self.members), (n,), generator=generator)
@@ -98,19 +100,19 @@ class LogarithmicPool(FlowMixture):
         self.width = width
         self.memory = weight if len(centres) else 0.0
 
-    def log_prob(self, z):
-        flows, small = super().member_log_prob(z).mean(1), self._small(z, self.small).mean(1)
+    def log_prob(self, z, log_prob=Flow.log_prob):
+        flows, small = super().member_log_prob(z, log_prob).mean(1), self._small(z, self.small).mean(1)
         if not self.memory:
             return 0.5 * (flows + small)
         n_folds = len(self.members)
         sharp = torch.stack([self._sharp(z, k) for k in range(n_folds)], 1)
         return (flows + small + self.memory * (torch.logsumexp(sharp, 1) - math.log(n_folds))) / (2 + self.memory)
 
-    def member_log_prob(self, z):
-        return torch.stack([self._of_member(k, z) for k in range(len(self.members))], 1)
+    def member_log_prob(self, z, log_prob=Flow.log_prob):
+        return torch.stack([self._of_member(k, z, log_prob) for k in range(len(self.members))], 1)
 
-    def _of_member(self, k, z):
-        total = super()._of_member(k, z) + self._small(z, self.small[k :: len(self.members)]).mean(1)
+    def _of_member(self, k, z, log_prob):
+        total = super()._of_member(k, z, log_prob) + self._small(z, self.small[k :: len(self.members)]).mean(1)
         if self.memory:
             total = total + self.memory * self._sharp(z, k)
         return total / (2 + self.memory)

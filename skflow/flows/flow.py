@@ -52,11 +52,6 @@ class Flow(nn.Module):
         terms = [self._log_prob(self.of_ordering(j), x, context) for j in range(self.n_orderings)]
         return torch.logsumexp(torch.stack(terms), 0) - math.log(self.n_orderings)
 
-    @property
-    def differentiated(self) -> bool:
-        """Whether the derivative of an `Evaluation` is to be had."""
-        return self.n_orderings == 1 and self.bijection.differentiated
-
     def _log_prob(self, bijection, x, context):
         z, log_abs_det = bijection(x, context)
         return self.base.log_prob(z) + log_abs_det

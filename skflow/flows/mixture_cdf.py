@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .monotone import MonotoneCurve
 from .root import solve_monotone
@@ -36,7 +35,6 @@ class _LogNdtr(torch.autograd.Function):
         return torch.special.log_ndtr(t)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         return grad * torch.exp(log_hazard(*ctx.saved_tensors))
 
@@ -52,7 +50,6 @@ class _LogNdtri(torch.autograd.Function):
         return z
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         return grad * torch.exp(-log_hazard(*ctx.saved_tensors))
 

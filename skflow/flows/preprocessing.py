@@ -98,33 +98,20 @@ class Standardize(Bijection):
         tiny = torch.finfo(x.dtype).eps * shift.abs()
         return cls(shift, torch.where(scale > tiny, scale, torch.ones_like(scale)))
 
-    @staticmethod
-    def _reach(x):
+    def reach(self, dtype: torch.dtype) -> float:
         """The greatest distance that is told apart from greater ones: what comes of it in a flow does not overflow."""
-        return torch.finfo(x.dtype).max ** 0.75
-
-    @property
-    def tiled(self):
-        return True
+        return torch.finfo(dtype).max ** 0.75
 
     def forward(self, x, context=None):
-        reach = self._reach(x)
+        reach = self.reach(x.dtype)
         return ((x - self.shift) / self.scale).clamp(-reach, reach), -self.scale.log().sum().expand(len(x))
-
-    def record(self, tape, x, context=None):
-        tape.next_link()
-        z = tape.output(*x.shape)
-        tape.add(torch.sub, x, self.shift[:, None], out=z)
-        tape.add(z.div_, self.scale[:, None])
-        tape.add(z.clamp_, -self._reach(x), self._reach(x))
-        return z, -self.scale.log().sum().expand(len(x), x.shape[2]), None
 
     def inverse(self, z, context=None):
         x = (z * self.scale + self.shift).clamp(*_range(z))
         return x, self.scale.log().sum().expand(len(z))
 
 
-def _tails(x, inner):
+def tails(x: Tensor, inner: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     """Where numbers differ from ``inner``, the nearest ones within; what becomes of them, and how far in logarithms."""
     index = (inner != x).nonzero(as_tuple=True)
     excess = x[index] - inner[index]
@@ -151,34 +138,15 @@ class LogTails(Bijection):
 
     def forward(self, x, context=None):
         inner = torch.clamp(x, self.low, self.high)
-        index, tail, log_excess = _tails(x, inner)
+        index, tail, log_excess = tails(x, inner)
         z = x.index_put(index, tail) if len(tail) else x
         return z, x.new_zeros(len(x)).index_add(0, index[0], -log_excess)
-
-    @property
-    def tiled(self):
-        return True
-
-    def record(self, tape, x, context=None):
-        tape.next_link()
-        z, log_abs_det = tape.output(*x.shape), tape.keep(len(x), x.shape[2])
-        tape.add(torch.clamp, x, self.low[:, None], self.high[:, None], out=z)
-        tape.add(log_abs_det.zero_)
-
-        def add_tails():
-            if z.equal(x):
-                return
-            index, tail, log_excess = _tails(x, z)
-            z[index] = tail
-            log_abs_det.index_put_(index[::2], -log_excess, accumulate=True)
-
-        tape.add(add_tails)
-        return z, log_abs_det, None
 
     def inverse(self, z, context=None):
         inner = torch.clamp(z, self.low, self.high)
         log_excess = z - inner
-        return inner + torch.copysign(torch.expm1(log_excess.abs()), log_excess), log_excess.abs().sum(1)
+        above, below = torch.expm1(log_excess.clamp_min(0)), torch.expm1((-log_excess).clamp_min(0))
+        return inner + above - below, log_excess.abs().sum(1)
 
 
 def log_tails(ends: Tensor, low: Tensor | None, high: Tensor | None) -> LogTails:

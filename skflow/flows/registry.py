@@ -11,7 +11,6 @@ from .bijection import Bijection, Chain, Inverse
 from .conditional import Coupling, Elementwise, MaskedAutoregressive
 from .linear import LU, ActNorm, Permutation, Rotation
 from .mixture_cdf import MixtureCDF
-from .networks import Network
 from .residual import Planar, Radial, Sylvester
 from .sigmoids import SigmoidMixture
 from .spline import RationalQuadraticSpline
@@ -35,15 +34,12 @@ class FlowSettings:
         Bins of a spline, components of a mixture, units of a sigmoidal curve; a polynomial's degree follows from it.
     ordering : str
         Of the columns of autoregressive layers: one of `ORDERINGS`.
-    compiled : bool
-        Whether networks and splines may go through compiled loops, which take half a second to load.
     """
 
     depth: int
     hidden_layer_sizes: Sequence[int]
     n_bins: int
     ordering: str = "auto"
-    compiled: bool = True
 
 
 Build = Callable[[int, int, FlowSettings], Bijection]
@@ -118,11 +114,11 @@ def _additive(s: FlowSettings) -> Univariate:
 
 
 def _affine(s: FlowSettings) -> Univariate:
-    return Affine(compiled=s.compiled)
+    return Affine()
 
 
 def _spline(s: FlowSettings) -> Univariate:
-    return RationalQuadraticSpline(s.n_bins, compiled=s.compiled)
+    return RationalQuadraticSpline(s.n_bins)
 
 
 def _mixture(s: FlowSettings) -> Univariate:
@@ -209,11 +205,7 @@ def build_flow(name: str, n_features: int, n_context: int, settings: FlowSetting
         if recipe.permuted and n_features > 1:
             links += _reordering(i, n_features, settings.ordering)
         links += [build(n_features, n_context, settings) for build in builders]
-    chain = Chain(links)
-    for module in chain.modules():
-        if isinstance(module, Network):
-            module.compiled = settings.compiled
-    return chain
+    return Chain(links)
 
 
 def _reordering(i: int, n_features: int, ordering: str) -> list[Bijection]:

@@ -62,7 +62,7 @@ class _Parameters(nn.Module):
 
     def forward(self, context):
         free = self.free[:, None]
-        return free if self.network is None else free + self.network(context.t()[None])[0]
+        return free if self.network is None else free + self.network(context.t())[0]
 
 
 class Planar(Bijection):

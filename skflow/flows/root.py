@@ -60,8 +60,9 @@ def solve_monotone(
 ) -> tuple[Tensor, Tensor]:
     """`bracketed_root` and the log-slope of the curve there, both differentiable.
 
-    The root takes one more Newton step, through which gradients run: its derivative with respect to ``target`` and to
-    whatever ``curve`` depends on is that of the implicit function theorem, ``dx = (dz - dcurve) / slope``.
+    The root takes two more Newton steps, through which gradients run: its derivatives with respect to ``target`` and to
+    whatever ``curve`` depends on are those of the implicit function theorem, ``dx = (dz - dcurve) / slope``, up to the
+    third. Without gradients one step is enough.
 
     Returns
     -------
@@ -71,5 +72,7 @@ def solve_monotone(
     """
     x = bracketed_root(curve, target, low, high, start)
     value, log_slope = curve(x)
-    x = x - (value - target) * torch.exp(-log_slope.detach())
-    return x, curve(x)[1]
+    for _ in range(2 if value.requires_grad or target.requires_grad else 1):
+        x = x - (value - target) * torch.exp(-log_slope)
+        value, log_slope = curve(x)
+    return x, log_slope

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from scipy import special
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .base_distribution import LOG_2PI, BaseDistribution
 from .mixture_cdf import log_ndtri
@@ -43,15 +42,19 @@ class _Score(torch.autograd.Function):
     def forward(ctx, t, df):
         t64, df64 = t.detach().cpu().double(), df.detach().cpu().double().expand_as(t)
         tail = torch.from_numpy(_log_tail(t64.abs().numpy(), df64.numpy()))
-        score = -torch.sign(t64) * log_ndtri(tail.clamp_max(-math.log(2)))
-        ctx.save_for_backward((log_density(t64, df64) + 0.5 * score * score + 0.5 * LOG_2PI).to(t))
-        return score.to(t)
+        score = (-torch.sign(t64) * log_ndtri(tail.clamp_max(-math.log(2)))).to(t)
+        ctx.save_for_backward(t, df, score)
+        return score
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
-        (log_slope,) = ctx.saved_tensors
-        return grad * log_slope.exp(), None
+        t, df, score = ctx.saved_tensors
+        return grad * torch.exp(_log_slope(t, df, score)), None
+
+
+def _log_slope(t, df, score):
+    """Of the normal score, from the ratio of both densities."""
+    return log_density(t, df) + 0.5 * score * score + 0.5 * LOG_2PI
 
 
 def normal_score(t: Tensor, df: Tensor) -> Tensor:
@@ -71,8 +74,7 @@ def quantile_of_score(u: Tensor, df: Tensor) -> Tensor:
     def curve(y):
         t = root * torch.sinh(y)
         score = normal_score(t, df)
-        log_slope = log_density(t, df) + 0.5 * score * score + 0.5 * LOG_2PI
-        return score, log_slope + root.log() + torch.log(torch.cosh(y))
+        return score, _log_slope(t, df, score) + root.log() + torch.log(torch.cosh(y))
 
     edge = torch.full_like(u, 700.0)
     return root * torch.sinh(bracketed_root(curve, u, -edge, edge, torch.asinh(u / root)))

@@ -1,45 +1,26 @@
-"""The spline of `skflow.flows.spline` as compiled loops: a vector of values at a time goes through all that it takes.
+"""`skflow.flows.RationalQuadraticSpline`, a vector at a time: see `skflow.engine.kernels.univariate`.
 
-The names are those of the other module, which says what is computed. Kept are the exponentials of the logits, and then
-what `pull_back` unpacks: sums over bins as their reciprocals, the number of the bin as a float.
+The names are those of `skflow.flows.spline`, which says what is computed. Kept are the exponentials of the logits, and
+then what `pull_back` unpacks: sums over bins as their reciprocals, the number of the bin as a float. The gradient with
+respect to the softmax logits needs only the bin's own width, its left knot and the softmax itself, so the way back is
+one sweep over the logits.
 """
 
 from __future__ import annotations
 
-import numba
-
-from ...tiles import LANES
-from .curve_places import (
-    CONSTANTS,
-    GRAD_LOG_DET,
-    INVERSE,
-    LOG_DET,
-    N_PARAMS,
-    D,
-    N,
-    gradients,
-    log_det_at,
-    own_workspace,
-    places,
-)
 from .functions import exp, log, softplus
-from .items import next_item, tile_and_start
-from .memory import address_of, integer_at, size_of, zero_of
-from .products import put_zeros
-from .vectors import VECTOR_BYTES, vector_function
+from .vectors import vector_function
 
 N_EACH = 14  # vectors that are kept of a value, behind the exponentials of its bins
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 def n_kept(n_params):
-    """Vectors that the derivative reads."""
-    return N_EACH + 2 * _n_bins(n_params)
+    """Of a value, with the exponentials of its bins."""
+    return N_EACH + 2 * ((n_params + 1) // 3)
 
 
-@_compiled
-def _n_bins(n_params):
-    return (n_params + 1) // 3
+def _n_bins(code, n_params):
+    return code.builder.udiv(code.builder.add(n_params, code.int(1)), code.int(3))
 
 
 class _Interval:
@@ -119,11 +100,11 @@ def _root(offset, h, s, d0, d1):
     return (constant * 2 / (-linear - discriminant.sqrt())).at_least(0).at_most(1)
 
 
-def _curve(by_height):
+def _direction(by_height):
     @vector_function
-    def curve(code, at, params, step, n_bins, interval, exps, exp_step, keeps, result, log_det):
-        """The curve (or, by height, its inverse) of one vector of values; adds to ``log_det``."""
-        interval, v = _Interval(code, interval), code.load(at)
+    def direction(code, values, params, step, n_params, constants, work, work_step, keeps, result, log_det):
+        n_bins, exps, exp_step = _n_bins(code, n_params), work, work_step
+        interval, v = _Interval(code, constants), code.load(values)
         number, left, own, sums, raw = _locate(code, v, params, step, n_bins, interval, exps, exp_step, by_height)
         inverse_sums = [1 / total for total in sums]
         left, own = ([a * b for a, b in zip(values, inverse_sums)] for values in (left, own))
@@ -139,21 +120,20 @@ def _curve(by_height):
         code.store(total - log_slope if by_height else total + log_slope, log_det)
         with code.builder.if_then(code.builder.icmp_signed("!=", keeps, code.int(0))):
             kept = code.place(exps, code.times(exp_step, n_bins), code.times(exp_step, n_bins))
-            values = t, s, d0, d1, w, number, *left, *own, *inverse_sums, rise0, rise1
-            for i, value in enumerate(values):
+            for i, value in enumerate((t, s, d0, d1, w, number, *left, *own, *inverse_sums, rise0, rise1)):
                 code.store(value, code.place(kept, code.times(exp_step, i)))
 
-    return curve
+    return direction
 
 
-curve, inverse_curve = _curve(0), _curve(1)
+forward, inverse = _direction(0), _direction(1)
 
 
 @vector_function
-def pull_back(code, at, step, n_bins, interval, exps, at_grad_z, at_grad_log_det, grad_x, grad_params):
-    """The gradients of one vector of values; see `RationalQuadraticSpline._pull_back`."""
-    interval, x = _Interval(code, interval), code.load(at)
-    gz, gl = code.load(at_grad_z), code.load(at_grad_log_det)
+def pull_back(code, values, step, n_params, constants, exps, at_grad_result, at_grad_log_det, grad_values, grad_params):
+    """The gradients of one vector of values, by the chain rule through N, D and M of the formulas."""
+    n_bins, interval, x = _n_bins(code, n_params), _Interval(code, constants), code.load(values)
+    gz, gl = code.load(at_grad_result), code.load(at_grad_log_det)
     kept = code.place(exps, code.times(step, n_bins), code.times(step, n_bins))
     t, s, d0, d1, w, number, left_w, left_h, own_w, own_h, inv_w, inv_h, rise0, rise1 = (
         code.load(code.place(kept, code.times(step, i))) for i in range(N_EACH)
@@ -163,7 +143,7 @@ def pull_back(code, at, step, n_bins, interval, exps, at_grad_z, at_grad_log_det
     u, tt = t * rest, t * t
     ratio = num / den
     g_num = gz * s * w / den
-    g_den = -(g_num * ratio + gl * 2 / den)
+    g_den = -(g_num * ratio + gl * 2 / den)  # through D alone; the rest is through N and M
     gl_m = gl / slope
     g_u = g_num * d0 + g_den * (d0 + d1 - s * 2) + gl_m * s * 2
     g_t = g_u * (rest - t) + (g_num * s * t + gl_m * (d1 * t - d0 * rest)) * 2
@@ -172,7 +152,7 @@ def pull_back(code, at, step, n_bins, interval, exps, at_grad_z, at_grad_log_det
     g_d1 = (g_den * u + gl_m * tt) * rise1
     g_x = g_t / w
     outside = code.builder.or_(x < -interval.bound, x > interval.bound)
-    code.store(gz.where(outside, g_x), grad_x)
+    code.store(gz.where(outside, g_x), grad_values)
 
     def to_logits(exps, out, g_left, g_own, left, own):
         """``g_left`` reaches every bin left of the value's own, ``g_own`` that one."""
@@ -201,42 +181,3 @@ def pull_back(code, at, step, n_bins, interval, exps, at_grad_z, at_grad_log_det
     exps_h = code.place(exps, code.times(step, n_bins))
     to_logits(exps_h, out_heights, gz * scale_h, (g_s / w + gz * ratio) * scale_h, left_h, own_h)
     code.loop(0, code.builder.sub(n_bins, code.int(1)), [], to_slopes)
-
-
-def forward(pointer):
-    args, zero = address_of(pointer), zero_of(pointer)
-    d, n, length = integer_at(args, D), integer_at(args, N), VECTOR_BYTES // size_of(zero)
-    n_bins, interval, own = _n_bins(integer_at(args, N_PARAMS)), integer_at(args, CONSTANTS), own_workspace(args)
-    while True:
-        item = next_item(args)
-        if item < 0:
-            break
-        tile, first = tile_and_start(item, n)
-        for start in range(first, first + LANES, length):
-            put_zeros(log_det_at(args, LOG_DET, tile, start, zero), zero)
-        for feature in range(d):
-            for start in range(first, first + LANES, length):
-                v, params, result, kept = places(args, tile, feature, start, zero)
-                log_det = log_det_at(args, LOG_DET, tile, start, zero)
-                exps, exp_step = (kept, n) if kept else (own, length)
-                if integer_at(args, INVERSE):
-                    inverse_curve(v, params, n, n_bins, interval, exps, exp_step, kept, result, log_det, zero)
-                else:
-                    curve(v, params, n, n_bins, interval, exps, exp_step, kept, result, log_det, zero)
-
-
-def backward(pointer):
-    args, zero = address_of(pointer), zero_of(pointer)
-    d, n, length = integer_at(args, D), integer_at(args, N), VECTOR_BYTES // size_of(zero)
-    n_bins, interval = _n_bins(integer_at(args, N_PARAMS)), integer_at(args, CONSTANTS)
-    while True:
-        item = next_item(args)
-        if item < 0:
-            break
-        tile, first = tile_and_start(item, n)
-        for feature in range(d):
-            for start in range(first, first + LANES, length):
-                v, _, _, kept = places(args, tile, feature, start, zero)
-                grad_z, grad_x, grad_params = gradients(args, tile, feature, start, zero)
-                grad_log_det = log_det_at(args, GRAD_LOG_DET, tile, start, zero)
-                pull_back(v, n, n_bins, interval, kept, grad_z, grad_log_det, grad_x, grad_params, zero)

@@ -1,7 +1,13 @@
-"""Torch's thread count for the size of the work and for what else the machine does, restored afterwards."""
+"""How many threads take part: torch's own, for the size of the work and for what else the machine does.
+
+Torch's operations and the compiled loops share one team of threads: a second one would fight with the first, whose
+threads keep their cores busy for a while after every operation.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
 import os
 import threading
@@ -12,7 +18,8 @@ from typing import TypeVar
 
 import torch
 
-MIN_WORK_PER_THREAD = 4_000_000  # multiply-adds of one call; below it a thread costs about what it brings
+MIN_WORK_PER_THREAD = 4_000_000  # multiply-adds of a step; below it a thread costs about what it brings
+MIN_WORK_PER_LOOP = 200_000  # multiply-adds that a thread is given of one compiled loop
 PATIENCE = 1.0  # seconds, after which one call is made on one thread for comparison
 MOST_LOST = 0.2  # of the time may be lost in waiting
 Result = TypeVar("Result")
@@ -57,6 +64,37 @@ def fork_safe_lock() -> threading.Lock:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_stay_alone)
+
+
+@functools.cache
+def _parallel():
+    """Runs a function on the threads that torch's operations run on, where its OpenMP library has a name for that."""
+    try:
+        run = ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
+    run.argtypes, run.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    return run
+
+
+@functools.cache
+def _n_cores():
+    return os.cpu_count() or 1
+
+
+def loops_have_threads(work: float) -> bool:
+    """Whether compiled loops have as many threads as torch's operations would for ``work`` multiply-adds of a step."""
+    return _parallel() is not None or _n_cores() == 1 or work < 2 * MIN_WORK_PER_THREAD
+
+
+def most_threads(work: int) -> int:
+    """The most threads that one compiled loop of so many multiply-adds is given."""
+    return max(1, min(_n_cores() if _parallel() else 1, work // MIN_WORK_PER_LOOP))
+
+
+def run_shared(function: int, argument: int, n_threads: int) -> None:
+    """Run the function at an address on several threads, each with the same argument."""
+    _parallel()(function, argument, n_threads, 0)
 
 
 class Pace:

@@ -7,9 +7,30 @@ looking up attributes. All of that is done once, when the evaluation is recorded
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from torch import Tensor
+
+
+class Form(NamedTuple):
+    """How a class is evaluated fast; classes have one row each in `skflow.engine.dispatch.FORMS`.
+
+    Attributes
+    ----------
+    record : callable
+        Records the evaluation; its arguments follow from what the class is (see `skflow.engine.bijections`,
+        `networks`, `univariate` and `distributions`).
+    record_inverse : callable or None
+        Records the other direction.
+    gradients : bool
+        Whether `record` can tell how to record the derivative.
+    """
+
+    record: Callable
+    record_inverse: Callable | None = None
+    gradients: bool = True
 
 
 class Tape:
@@ -19,12 +40,15 @@ class Tape:
     ----------
     like : Tensor
         Whose precision and device the memory has.
+    forms : mapping of type to Form, default={}
+        What is fast of which class: `skflow.engine.dispatch.FORMS`.
     keeps : bool, default=False
         Whether everything but `scratch` is kept, as a derivative asks for.
     """
 
-    def __init__(self, like: Tensor, keeps: bool = False):
+    def __init__(self, like: Tensor, forms: Mapping[type, Form] = MappingProxyType({}), keeps: bool = False):
         self.like = like
+        self.forms = forms
         self.keeps = keeps
         self._calls: list[Callable] = []
         self._scratch = _Blocks(like)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from skflow import FlowDensity, _threads
-from skflow._threads import MIN_WORK_PER_THREAD, Pace, threads_for
+from skflow import FlowDensity
+from skflow.engine import compiler, door, threads
+from skflow.engine.calls import Call, Step
+from skflow.engine.threads import MIN_WORK_PER_THREAD, Pace, threads_for
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 
@@ -29,7 +31,7 @@ class Machine:
 
 def calls(monkeypatch, n, *seconds):
     machine = Machine(*seconds)
-    monkeypatch.setattr(_threads, "time", machine)
+    monkeypatch.setattr(threads, "time", machine)
     pace = Pace()
     assert [pace.call(machine.call) for _ in range(n)] == list(range(1, n + 1))
     return machine
@@ -66,7 +68,7 @@ def test_threads_that_wait_for_each_other_are_given_up(monkeypatch):
 
 def test_all_threads_come_back(monkeypatch):
     machine = Machine(0.02, 1.9)
-    monkeypatch.setattr(_threads, "time", machine)
+    monkeypatch.setattr(threads, "time", machine)
     pace = Pace()
     for _ in range(500):
         pace.call(machine.call)
@@ -78,7 +80,7 @@ def test_all_threads_come_back(monkeypatch):
 
 def test_call_that_fails_leaves_the_threads(monkeypatch):
     machine = Machine(0.02, 1.9)
-    monkeypatch.setattr(_threads, "time", machine)
+    monkeypatch.setattr(threads, "time", machine)
     pace = Pace()
     pace.call(machine.call)
     with pytest.raises(ZeroDivisionError):
@@ -86,8 +88,32 @@ def test_call_that_fails_leaves_the_threads(monkeypatch):
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.parametrize(("n_threads", "work", "used"), [(1, 1e9, 1), (2, 1e9, 2), (2, 10, 1)])
+def test_calls_take_the_threads_that_torch_has_and_the_work_can_feed(monkeypatch, n_threads, work, used):
+    pytest.importorskip("numba", reason="the loops are compiled by numba")
+    counts = []
+    monkeypatch.setattr(threads, "_parallel", lambda: lambda function, argument, n, flags: counts.append(n))
+    monkeypatch.setattr(threads, "_n_cores", lambda: 8)
+    torch.set_num_threads(n_threads)
+    step = Step(compiler.loop("univariate", "forward", "affine", "forward"), 0, int(work))  # no items
+    Call([step], torch.float32, [0] * 20, [])()
+    assert counts == [used] * (used > 1)
+
+
+@pytest.mark.parametrize(
+    ("shared", "work", "enough"), [(True, 1e9, True), (False, 1e9, False), (False, MIN_WORK_PER_THREAD, True)]
+)
+def test_loops_are_used_where_torch_would_have_no_more_threads(monkeypatch, shared, work, enough):
+    monkeypatch.setattr(threads, "_parallel", lambda: shared or None)
+    monkeypatch.setattr(threads, "_n_cores", lambda: 8)
+    assert threads.loops_have_threads(work) == enough
+
+
+@pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize("flow", ["maf", "nsf"])
-def test_number_of_threads_has_no_say_in_the_result(flow):
+def test_number_of_threads_has_no_say_in_the_result(monkeypatch, flow, kernels):
+    if not kernels:
+        monkeypatch.setattr(door, "load", lambda name: None)
     X = np.random.default_rng(0).standard_normal((2500, 24)).astype(np.float32)
     density = FlowDensity(flow, hidden_layer_sizes=(128, 128), batch_size=1100, max_iter=2, random_state=0)
     scores = []

@@ -1,0 +1,1 @@
+"""Loops that numba compiles: imported by `skflow.engine.compiler` alone, where numba is installed."""
