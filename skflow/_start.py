@@ -153,26 +153,29 @@ def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState, *, dia
         mean, covariance = shrunk.location_, shrunk.covariance_ + 1e-6 * np.eye(rows.shape[1])
         plain = _where_shrinkage_costs(rows, covariance)
         if n_components == 1:
-            weights, means, covariances = np.ones(1), mean[None], (covariance if plain is None else plain)[None]
+            weights, means = np.ones(1), mean[None]
+            factors = np.linalg.cholesky(covariance if plain is None else plain)[None]
         else:
             # Among nearly dependent columns distances mean something only where the rows are white.
-            white = np.eye(rows.shape[1]) if plain is None or diagonal else np.linalg.cholesky(plain)
+            whiten = plain is not None and not diagonal
+            white = np.linalg.cholesky(plain) if whiten else np.eye(rows.shape[1])
             kind = "diag" if diagonal else "full"
             em = EM(n_components, covariance_type=kind, reg_covar=1e-4, max_iter=60, random_state=rng.randint(2**31))
-            em.fit(rows if plain is None or diagonal else np.linalg.solve(white, (rows - mean).T).T)
+            em.fit(np.linalg.solve(white, (rows - mean).T).T if whiten else rows)
             weights, means, covariances = em.weights_, em.means_, em.covariances_
             if diagonal:
                 covariances = covariances[:, :, None] * np.eye(rows.shape[1])
-            elif plain is not None:
-                means, covariances = means @ white.T + mean, white @ covariances @ white.T
+            factors = white @ np.linalg.cholesky(covariances)
+            if whiten:
+                means = means @ white.T + mean
     broad = BROAD_ROWS / (len(z) + BROAD_ROWS)
     if plain is not None and not diagonal:  # of a narrow density's samples too few may come from it to be noticed
         broad = min(broad, BROAD_SHARE / BROAD_VARIANCE * np.linalg.eigvalsh(plain)[0])
     weights = np.append((1 - broad) * weights, broad)
     means = np.vstack([means, rows.mean(0)])
-    covariances = np.concatenate([covariances, np.diag(BROAD_VARIANCE * (rows.var(0) + 1e-6))[None]])
-    factors = np.linalg.inv(np.linalg.cholesky(covariances))
-    return GaussianMixture(*(torch.tensor(a) for a in (weights, means, factors)), diagonal=diagonal).float()
+    factors = np.concatenate([factors, np.diag(BROAD_VARIANCE * (rows.var(0) + 1e-6))[None] ** 0.5])
+    inverses = np.linalg.inv(factors)
+    return GaussianMixture(*(torch.tensor(a) for a in (weights, means, inverses)), diagonal=diagonal).float()
 
 
 def _where_shrinkage_costs(rows, shrunk):
@@ -185,7 +188,7 @@ def _where_shrinkage_costs(rows, shrunk):
     n, d = rows.shape
     if n < MIN_ROWS_PER_COLUMN * d:
         return None
-    covariance = np.cov(rows.T, bias=True).reshape(d, d) + 1e-12 * np.eye(d)
+    covariance = np.cov(rows.T, bias=True).reshape(d, d) + 1e-10 * np.eye(d)
     ratio = eigvalsh(covariance, shrunk)
     cost = 0.5 * (ratio - 1 - np.log(ratio)).sum()
     return covariance if cost > d * (d + 3) / (2 * n) else None

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skflow import FlowDensity, FlowOutlierDetector, _interrupt
+from skflow._stream import CAPACITY
 
 from .estimators import fit_quietly, quick
 from .test_training import Eventful, Scaled, interrupt
@@ -138,7 +139,8 @@ def test_some_time_later_it_is_the_first_one_again(table, monkeypatch):
 
 def test_a_batch_is_one_of_many(table):
     """The batch is undone: the estimator stands where it stood before it."""
-    density = quick(flow=Eventful(None, ())).partial_fit(table)
+    enough = np.resize(table, (CAPACITY, table.shape[1]))  # of fewer rows the next batch would start anew
+    density = quick(flow=Eventful(None, ())).partial_fit(enough)
     before = density.score_samples(table)
     for layer in density.flow_.modules():
         if isinstance(layer, Scaled):

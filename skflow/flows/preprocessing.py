@@ -87,6 +87,13 @@ class Standardize(Bijection):
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
 
+    def _apply(self, fn, recurse=True):
+        """In a lower precision too the scale stays a number that can be divided by."""
+        super()._apply(fn, recurse)
+        info = torch.finfo(self.scale.dtype)
+        self.scale = self.scale.clamp(info.tiny, info.max)
+        return self
+
     @classmethod
     def fit(cls, x: Tensor, robust: bool = True) -> Standardize:
         """Location and spread of each column, as `location_and_spread` has them; the scale of a constant column is one.
