@@ -50,10 +50,10 @@ class MaskedLinear(DenseLinear):
 
     def __init__(self, mask: Tensor, *, zero: bool = False):
         super().__init__(mask.shape[1] - 1, len(mask))
-        self.register_buffer("mask", mask.to(self.affine.dtype), persistent=False)
+        self.register_buffer("mask", mask.to(self.affine), persistent=False)
         gain = (self.weight.shape[1] / (mask.sum(1) - 1).clamp_min(1)).sqrt()[:, None]  # a unit sees fewer inputs
         with torch.no_grad():
-            self.affine.mul_(0.0 if zero else gain).mul_(self.mask)
+            self.affine.mul_(0.0 if zero else gain.to(self.affine.device)).mul_(self.mask)
 
     def used(self):
         """Whatever stands in the hidden entries has no say."""
@@ -124,8 +124,9 @@ class MaskedNetwork(Network):
     """
 
     def __init__(self, n_features: int, n_context: int, n_params: int, hidden_layer_sizes: Sequence[int]):
-        degrees = unit_degrees(n_features, n_context, hidden_layer_sizes)
-        *hidden, output = masks(degrees, n_params)
+        with torch.device("cpu"):  # whatever the device of the parameters is: degrees are counted with
+            degrees = unit_degrees(n_features, n_context, hidden_layer_sizes)
+            *hidden, output = masks(degrees, n_params)
         super().__init__([MaskedLinear(mask) for mask in hidden], MaskedLinear(output, zero=True), n_params)
         self.n_features = n_features
         self.n_context = n_context

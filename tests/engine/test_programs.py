@@ -21,7 +21,7 @@ from skflow.flows import (
     StandardNormal,
     build_flow,
 )
-from skflow.flows.ensemble import SmoothedEnsemble
+from skflow.flows.ensemble import FlowMixture, LogarithmicPool
 from skflow.flows.networks import MaskedLinear
 from skflow.flows.preprocessing import LogTails, Standardize
 
@@ -194,13 +194,15 @@ def test_maps_are_those_of_the_bijection_given_a_context(name, n_context):
 
 
 @pytest.mark.parametrize("ordering", ["auto", "agnostic"])
+@pytest.mark.parametrize("kind, memory", [(FlowMixture, 0.0), (LogarithmicPool, 0.0), (LogarithmicPool, 2.0)])
 @torch.no_grad()
-def test_an_ensemble_is_the_mean_of_its_members(ordering):
+def test_an_ensemble_is_what_its_members_make_of_it(kind, memory, ordering):
     """Members take the same memory in turn, behind a link that hands its own on to each; some have no program."""
     orderings = ("auto", ordering, "auto")
     members = [Flow(build_flow("maf", D, 0, FlowSettings(2, (16,), 4, o)), StandardNormal(D)) for o in orderings]
-    centres, fold = torch.randn(9, D), torch.arange(9) % 3
-    ensemble = SmoothedEnsemble(members, centres, fold, torch.ones(9), [1.0, 0.5])
+    ensemble = FlowMixture(members) if kind is FlowMixture else LogarithmicPool(members, torch.randn(6, 4, D))
+    if memory:
+        ensemble.remember(torch.randn(9, D), torch.arange(9) % 3, 0.5, memory)
     for p in ensemble.parameters():
         p.add_(0.1 * torch.randn_like(p))
     flow, x = Flow(Standardize(torch.ones(D), 2 * torch.ones(D)), ensemble).double(), rows(300, 1)
