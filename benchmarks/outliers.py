@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
-from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
@@ -59,7 +58,6 @@ def unsupervised_split(X, y, seed, distinct):
 
 def classics(A, T, seed):
     yield "isolation forest", IsolationForest(random_state=seed).fit(A).score_samples(T)
-    yield "robust covariance (MCD)", EllipticEnvelope(random_state=seed).fit(A).score_samples(T)
     yield "5th nearest neighbour", -NearestNeighbors(n_neighbors=5).fit(A).kneighbors(T)[0][:, -1]
     mixture = GaussianMixture(min(32, max(1, len(A) // 20)), reg_covar=1e-2, random_state=seed)
     yield "Gaussian mixture, at most 32 components", mixture.fit(A).score_samples(T)

@@ -15,8 +15,8 @@ from ._base import BaseFlow
 from ._callbacks import with_callbacks
 from ._shield import shield
 from ._table_kinds import refuse_kind
-from ._threads import threads_for
 from ._validation import make_seed
+from .engine import threads_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
