@@ -254,7 +254,8 @@ class EnsembleFitting:
         generator = torch.Generator().manual_seed(seed)
         split = estimator.early_stopping and len(begins) >= MIN_ROWS_TO_SPLIT
         share = estimator.validation_fraction * len(rows)
-        n_validation = int(begins[max(1, np.searchsorted(begins, round(share)))]) if split else 0
+        first = np.clip(np.searchsorted(begins, round(share)), 1, len(begins) - 1) if split else 0
+        n_validation = int(begins[first])
         held_out, rows = rows[:n_validation], rows[n_validation:]
         train = NoisyRows(z[rows], self.noise, self.repeats, generator, self.device)
         layers = build_layers(estimator.flow, self.n_features, 0, self.settings, seed)

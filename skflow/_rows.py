@@ -72,8 +72,9 @@ class Rows:
             size = min(size, MAX_HELD_OUT)
             begins = np.append(first, n)
             cuts = begins[np.searchsorted(begins, [i * size for i in range(n_folds + 1)])]
-            parts = [slice(*cut) for cut in zip(cuts, cuts[1:]) if cut[0] < cut[1]]
-            self.folds = [Fold(np.delete(order, part), order[part]) for part in parts]
+            # A group of most rows is learnt from, never held out.
+            parts = [slice(a, b) for a, b in zip(cuts, cuts[1:]) if 0 < b - a <= n // 2]
+            self.folds = [Fold(np.delete(order, part), order[part]) for part in parts] or self.folds
 
     def typical(self, index: np.ndarray) -> np.ndarray:
         """Rows drawn from ``index`` in proportion to their weights: quantiles and mixtures know no weights."""

@@ -61,7 +61,8 @@ def draw_centres(
     centres : ndarray of shape (n_estimates, n_centres, d)
     """
     n_estimates = n_folds * round(N_ESTIMATES / n_folds)
-    shares = [weight * (fold != k) for k in range(n_folds)]
+    others = [fold != k for k in range(n_folds)]
+    shares = [weight * other if weight[other].any() else 1.0 * other for other in others]
     m = min(N_CENTRES, max(1, len(z) // 2), *(np.count_nonzero(share) for share in shares))
     rows = [
         rng.choice(len(z), m, replace=False, p=shares[j % n_folds] / shares[j % n_folds].sum())

@@ -112,3 +112,19 @@ def test_groups_of_another_length_are_refused(groups):
 def test_one_group_is_no_group():
     for estimator in (FlowDensity(random_state=0, max_iter=2), FlowOutlierDetector(random_state=0, max_iter=2)):
         assert np.isfinite(estimator.fit(X, groups=np.zeros(300)).score_samples(X)).all()
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 92), (92, 5, 3), (60, 40), (1,) * 12 + (88,)])
+def test_a_group_of_most_rows_is_never_held_out(sizes):
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    for seed in range(8):
+        for fold in Rows(X[:100], None, groups, 0.1, np.random.RandomState(seed)).folds:
+            assert len(fold.train) >= 50 and not set(groups[fold.train]) & set(groups[fold.held_out])
+        detector = FlowOutlierDetector(random_state=seed, max_iter=1, n_estimators=2)
+        assert np.isfinite(detector.fit(X[:100], groups=groups).score_samples(X[:5])).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7])
+def test_half_of_a_few_rows_can_be_put_aside(n):
+    detector = FlowOutlierDetector(contamination=0.5, random_state=0, max_iter=1).fit(X[:n])
+    assert np.isfinite(detector.score_samples(X[:20])).all()
