@@ -10,8 +10,8 @@ FUZZ_TABLES ?= 10000
 TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 # What must hold under the oldest supported scikit-learn too.
-CORE_TESTS := tests/test_sklearn_checks.py tests/test_parameters.py tests/test_input.py tests/test_composition.py \
-	tests/test_training.py tests/test_callbacks.py
+CORE_TESTS := tests/estimators/test_sklearn_checks.py tests/estimators/test_parameters.py tests/estimators/test_input.py tests/estimators/test_composition.py \
+	tests/training/test_training.py tests/estimators/test_callbacks.py
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-oldest fuzz docs lint format clean
@@ -51,14 +51,14 @@ test: venv
 test-oldest: $(OLDEST)/.installed
 	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(CORE_TESTS)
 
-# Every property of tests/test_fuzz.py on its share of the tables; a failure prints the smallest one that was found.
+# Every property of tests/estimators/test_fuzz.py on its share of the tables; a failure prints the smallest one that was found.
 fuzz: venv
-	$(TEST_ENV) SKFLOW_FUZZ_TABLES=$(FUZZ_TABLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/test_fuzz.py
+	$(TEST_ENV) SKFLOW_FUZZ_TABLES=$(FUZZ_TABLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/estimators/test_fuzz.py
 
 # Warnings are errors. No network is needed once the packages are installed, neither to build the site nor to read it.
 docs: $(VENV)/.docs
 	$(TEST_ENV) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
-	$(TEST_ENV) $(BIN)/python -m pytest tests/test_docs_site.py
+	$(TEST_ENV) $(BIN)/python -m pytest tests/docs/test_docs_site.py
 
 lint: venv
 	$(BIN)/ruff check .

@@ -1,10 +1,10 @@
 """Density estimation on normalizing flows, with scikit-learn's interface."""
 
-from ._conformal import benjamini_hochberg
-from ._density import FlowDensity
-from ._display import DensityDisplay, LatentDisplay, LossCurveDisplay
-from ._explanation import ExplanationDisplay
-from ._outlier import FlowOutlierDetector
+from .displays import DensityDisplay, LatentDisplay, LossCurveDisplay
+from .displays.explanation import ExplanationDisplay
+from .estimators.density import FlowDensity
+from .estimators.outlier import FlowOutlierDetector
+from .outliers.conformal import benjamini_hochberg
 
 __all__ = [
     "DensityDisplay",

@@ -7,16 +7,16 @@ import pytest
 import torch
 from sklearn.datasets import make_moons
 
-from skflow import _interrupt
 from skflow.flows import FLOWS
+from skflow.training import interrupt
 
-from .estimators import fit_quietly, quick
+from .helpers import fit_quietly, quick
 
 
 @pytest.fixture(autouse=True)
 def calm(monkeypatch):
     """Nobody has pressed Ctrl-C before: not in the test before this one either."""
-    monkeypatch.setattr(_interrupt, "_latest", -math.inf)
+    monkeypatch.setattr(interrupt, "_latest", -math.inf)
 
 
 @pytest.fixture

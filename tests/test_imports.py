@@ -1,4 +1,4 @@
-"""Imports go one way, and what is optional is imported only where it is used."""
+"""Imports go one way, from folder to folder, and what is optional is imported only where it is used."""
 
 import ast
 import subprocess
@@ -15,34 +15,33 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
     if path.name != "__init__.py"
 }
-STANDARD = set(sys.stdlib_module_names)
+STANDARD = set(sys.stdlib_module_names) | {"typing_extensions"}  # which is for type checkers alone
 
-# From the ground up: a module imports from the rows below its own only. Modules that are not named here only have to
-# keep the graph free of cycles and `flows` free of scikit-learn.
-LAYERS = [
-    ["flows.bijection", "flows.univariate", "flows.networks", "flows.mixture_cdf"],
-    ["flows.base_distribution", "flows.conditional", "flows.linear", "flows.residual", "flows.preprocessing"],
-    ["flows.flow"],
-    ["flows.registry"],
-    ["engine.tiles", "engine.tape", "engine.blocks", "engine.threads", "engine.compiler"],
-    ["engine.calls"],
-    ["engine.networks", "engine.univariate", "engine.sequential"],
-    ["engine.bijections", "engine.distributions"],
-    ["engine.conditional", "engine.preprocessing", "engine.ensemble", "engine.programs"],
-    ["engine.dispatch"],
-    ["engine.door"],
-    ["_training"],
-    ["_fitting"],
-    ["_base"],
-    ["_density", "_outlier"],
-    ["_display", "utils"],
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-# The foundations know torch and nothing else; of their own, at most each other and the modules that split them up.
-FOUNDATIONS = ["flows.bijection", "flows.univariate", "flows.networks", "flows.mixture_cdf"]
+# The house from the ground up. A folder imports itself and what is listed with it, and of other packages only these.
+NUMBERS = {"numpy", "scipy"}
+FOLDERS = {
+    "utils": ({}, {*NUMBERS, "sklearn", "torch"}),
+    "flows": ({}, {*NUMBERS, "torch"}),
+    "engine": ({"flows"}, {"torch"}),
+    "engine.kernels": ({"engine"}, {"numba", "llvmlite", "numpy"}),
+    "outliers": ({}, {*NUMBERS, "sklearn"}),
+    "preprocessing": ({"flows"}, {*NUMBERS, "torch"}),
+    "training": ({"flows", "engine", "outliers", "preprocessing"}, {*NUMBERS, "sklearn", "torch", "threadpoolctl"}),
+    "inference": ({"flows", "engine"}, {"numpy", "torch"}),
+    "displays": ({"utils"}, {"numpy", "scipy", "sklearn", "matplotlib"}),
+    "estimators": (
+        {"utils", "flows", "engine", "outliers", "training", "inference"},
+        {"numpy", "sklearn", "torch"},
+    ),
+}
+# Everything of the network and below can be read by somebody who knows torch and no other package.
+PLAIN = ("flows.bijections.bijection", "flows.bijections.chain", "flows.univariate.univariate", "flows.networks.")
+KERNELS = {name for name in MODULES if name.startswith("engine.kernels.")}  # `engine.compiler.load` imports them late
 
-# What needs an extra: `engine.compiler.load` imports these late, and the others do without where it is missing.
-KERNELS = {name for name in MODULES if name.startswith("engine.kernels.")}
+
+def folder(name):
+    """The folder that a module belongs to: the longest of the table."""
+    return max((row for row in FOLDERS if name.startswith(row + ".")), key=len)
 
 
 def imports(name):
@@ -60,13 +59,8 @@ def imports(name):
 
 
 def own(name):
-    """Modules of this package that a module imports."""
-    found = set()
-    for target in imports(name):
-        if target.startswith("skflow"):
-            target = target.removeprefix("skflow").removeprefix(".")
-            found |= {m for m in MODULES if target == m or target.startswith(m + ".")}
-    return found - {name}
+    """Names within this package that a module imports."""
+    return {t.removeprefix("skflow.") for t in imports(name) if t.startswith("skflow")}
 
 
 def others(name):
@@ -76,55 +70,44 @@ def others(name):
 
 def test_the_table_is_read():
     """The reader of imports sees what is there, or the tests below could not fail."""
-    assert {"flows.bijection"} <= own("flows.conditional")
-    assert "sklearn" in others("_base") and "torch" in others("flows.bijection")
+    assert "flows.bijections.conditional.Conditional" in own("flows.bijections.coupling")
+    assert "sklearn" in others("estimators.base") and "torch" in others("flows.bijections.bijection")
+    assert folder("engine.kernels.queue") == "engine.kernels" and folder("engine.door") == "engine"
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("flows.")])
-def test_flows_never_import_scikit_learn(name):
-    """torch does the work; numpy and scipy may supply constants such as quadrature nodes, beyond the foundations."""
-    allowed = {"torch"} if name in FOUNDATIONS else {"torch", "numpy", "scipy"}
-    assert others(name) <= allowed, f"{name} imports {others(name) - allowed}"
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_lives_in_a_folder(name):
+    assert folder(name)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("engine.")])
-def test_the_engine_knows_torch_flows_and_numba(name):
-    allowed = {"numba", "llvmlite", "numpy"} if name in KERNELS else {"torch"}
-    allowed = allowed | {"numba"} if name == "engine.compiler" else allowed
-    assert others(name) <= allowed, f"{name} imports {others(name) - allowed}"
-    above = {target for target in own(name) if not target.startswith(("flows.", "engine."))}
-    assert not above, f"{name} imports {above}"
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_down(name):
+    below, _ = FOLDERS[folder(name)]
+    allowed = (folder(name), *below)
+    wrong = {t for t in own(name) if not t.startswith(tuple(row + "." for row in allowed)) and t not in allowed}
+    assert not wrong, f"{name} imports {wrong}, which stands beside or above it"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_folder_knows_its_packages(name):
+    _, packages = FOLDERS[folder(name)]
+    packages = {"torch"} if name.startswith(PLAIN) else packages | ({"numba"} if name == "engine.compiler" else set())
+    assert others(name) <= packages, f"{name} imports {others(name) - packages}"
 
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - KERNELS))
 def test_compiled_loops_are_imported_late(name):
     """Only `load` imports them, and they each other."""
-    assert not own(name) & KERNELS
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("flows.")])
-def test_flows_import_nothing_from_above(name):
-    """The engine least of all: the modules know nothing of speed."""
-    above = {target for target in own(name) if not target.startswith("flows.")}
-    assert not above, f"{name} imports {above}"
-
-
-@pytest.mark.parametrize("name", FOUNDATIONS)
-def test_foundations_stand_alone(name):
-    above = {target for target in own(name) if LEVEL.get(target, 0) > 0}
-    assert not above, f"{name} imports {above}"
-
-
-@pytest.mark.parametrize("name", [name for name in LEVEL if name in MODULES])
-def test_imports_go_down(name):
-    wrong = {target for target in own(name) if LEVEL.get(target, -1) > LEVEL[name]}
-    assert not wrong, f"{name} imports {wrong}, which stands above it"
+    assert not {target for target in own(name) if target.startswith("engine.kernels")}
 
 
 def test_no_import_cycles():
-    below = {name: own(name) for name in MODULES}
+    def targets(name):
+        return {m for m in MODULES if any(t == m or t.startswith(m + ".") for t in own(name))} - {name}
+
+    below = {name: targets(name) for name in MODULES}
     while below:
-        ground = [name for name, targets in below.items() if not targets & below.keys()]
+        ground = [name for name, some in below.items() if not some & below.keys()]
         assert ground, f"these import each other: {sorted(below)}"
         for name in ground:
             del below[name]

@@ -10,7 +10,7 @@ import pytest
 
 import skflow
 
-from .estimators import ESTIMATORS
+from .helpers import ESTIMATORS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [page for pattern in ("*.md", "docs/**/*.md", "docs/**/*.rst", "examples/*.py") for page in ROOT.glob(pattern)]

@@ -4,7 +4,8 @@
 """
 
 from .door import forward, inverse, log_density, log_prob
+from .programs import LogDensity
 from .threads import Pace, threads_for
 from .tiles import TILE
 
-__all__ = ["TILE", "Pace", "forward", "inverse", "log_density", "log_prob", "threads_for"]
+__all__ = ["TILE", "LogDensity", "Pace", "forward", "inverse", "log_density", "log_prob", "threads_for"]

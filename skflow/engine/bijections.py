@@ -14,8 +14,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..flows.bijection import Bijection, Chain, Inverse
-from ..flows.linear import Permutation
+from ..flows.bijections.bijection import Bijection
+from ..flows.bijections.chain import Chain
+from ..flows.bijections.embedded_context import EmbeddedContext
+from ..flows.bijections.inverse import Inverse
+from ..flows.bijections.linear import Permutation
 from .tape import Tape
 from .tiles import fill_tiles, from_tiles
 
@@ -157,3 +160,25 @@ def record_permutation(tape: Tape, link: Permutation, x: Tensor, context: Tensor
 def record_permutation_inverse(tape: Tape, link: Permutation, z: Tensor, context: Tensor | None) -> Mapped:
     """Of log-determinant zero."""
     return _record_order(tape, z, link.undo), None
+
+
+def record_embedded(tape: Tape, link: EmbeddedContext, x: Tensor, context: Tensor) -> Recorded:
+    """`EmbeddedContext`, without a derivative."""
+    return record(tape, link.bijection, *_embedded(tape, link, x, context))
+
+
+def record_embedded_inverse(tape: Tape, link: EmbeddedContext, z: Tensor, context: Tensor) -> Mapped:
+    """The other direction; the embedding is the same."""
+    return record_inverse(tape, link.bijection, *_embedded(tape, link, z, context))
+
+
+def _embedded(tape, link, x, context):
+    """Both where the links to come don't write: those of the embedding take over the memory of ``x``."""
+    start = _safe(tape, x)
+    return start, _safe(tape, record(tape, link.embedding, context, None)[0])
+
+
+def _safe(tape, values):
+    copy = torch.empty_like(values)
+    tape.add(copy.copy_, values)
+    return copy

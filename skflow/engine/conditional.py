@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..flows.conditional import Conditional, Coupling, MaskedAutoregressive
+from ..flows.bijections.autoregressive import MaskedAutoregressive
+from ..flows.bijections.conditional import Conditional
+from ..flows.bijections.coupling import Coupling
 from . import sequential, univariate
 from .bijections import Mapped, Recorded, record_rows
 from .tape import Tape

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from ..flows.base_distribution import GaussianMixture, StandardNormal
-from ..flows.bijection import Chain, Inverse
-from ..flows.conditional import Coupling, MaskedAutoregressive
-from ..flows.ensemble import FlowMixture, LogarithmicPool
-from ..flows.linear import Permutation
-from ..flows.networks import DenseNetwork, MaskedNetwork
-from ..flows.preprocessing import LogTails, Standardize
-from ..flows.spline import RationalQuadraticSpline
-from ..flows.univariate import Affine
+from ..flows.bijections.autoregressive import MaskedAutoregressive
+from ..flows.bijections.chain import Chain
+from ..flows.bijections.coupling import Coupling
+from ..flows.bijections.embedded_context import EmbeddedContext
+from ..flows.bijections.inverse import Inverse
+from ..flows.bijections.linear import Permutation
+from ..flows.bijections.log_tails import LogTails
+from ..flows.bijections.standardize import Standardize
+from ..flows.distributions.flow_mixture import FlowMixture
+from ..flows.distributions.gaussian_mixture import GaussianMixture
+from ..flows.distributions.logarithmic_pool import LogarithmicPool
+from ..flows.distributions.normal import StandardNormal
+from ..flows.networks.dense import DenseNetwork
+from ..flows.networks.masked import MaskedNetwork
+from ..flows.univariate.affine import Affine
+from ..flows.univariate.rational_quadratic import RationalQuadraticSpline
 from . import bijections, conditional, distributions, ensemble, networks, preprocessing, univariate
 from .tape import Form
 
@@ -18,6 +25,7 @@ FORMS = {
     # bijections
     Chain: Form(bijections.record_chain, bijections.record_chain_inverse),
     Inverse: Form(bijections.record_turned, bijections.record_turned_inverse, gradients=False),
+    EmbeddedContext: Form(bijections.record_embedded, bijections.record_embedded_inverse, gradients=False),
     Permutation: Form(bijections.record_permutation, bijections.record_permutation_inverse),
     Standardize: Form(preprocessing.record_standardize, gradients=False),
     LogTails: Form(preprocessing.record_log_tails, gradients=False),

@@ -1,8 +1,8 @@
-"""Base distributions over tiles.
+"""Distributions over tiles.
 
-``record(tape, base, z)`` takes the memory of tiles (t, d, m). It returns that of the log-density (t, m), and how to
-record the derivative: ``back(tape, grad_log_prob)`` returns the memory of the gradients with respect to ``z`` and to
-the parameters, in the order of ``parameters()``; None for one that is not trained.
+``record(tape, base, z, context)`` takes the memory of tiles (t, d, m), and of a context or None. It returns that of the
+log-density (t, m), and how to record the derivative: ``back(tape, grad_log_prob)`` returns the memory of the gradients
+with respect to ``z`` and to the parameters, in the order of ``parameters()``; None for one that is not trained.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..flows.base_distribution import LOG_2PI, BaseDistribution, GaussianMixture, StandardNormal
+from ..flows.distributions.distribution import LOG_2PI, Distribution
+from ..flows.distributions.gaussian_mixture import GaussianMixture
+from ..flows.distributions.normal import StandardNormal
 from .tape import Tape
 from .tiles import from_tiles, to_tiles
 
 Recorded = tuple[Tensor, Callable]
 
 
-def record(tape: Tape, base: BaseDistribution, z: Tensor) -> Recorded:
+def record(tape: Tape, base: Distribution, z: Tensor, context: Tensor | None) -> Recorded:
     """The form of the class, or torch's operations and differentiation on rows."""
     form = tape.forms.get(type(base))
     if form is None or (tape.keeps and not form.gradients):
-        return _record(tape, base, z, lambda z: _differentiable(tape, base, z), _differentiate)
-    return form.record(tape, base, z)
+        return _record(tape, base, z, lambda z: _differentiable(tape, base, z, context), _differentiate)
+    return form.record(tape, base, z, context)
 
 
 def _record(tape, base, z, evaluate, pull_back):
@@ -53,10 +55,11 @@ def _record(tape, base, z, evaluate, pull_back):
     return out, back
 
 
-def _differentiable(tape, base, z):
+def _differentiable(tape, base, z, context):
+    n = len(z) * z.shape[2]
     with torch.set_grad_enabled(tape.keeps):
         z = z.detach().requires_grad_(tape.keeps)
-        log_prob = to_tiles(base.log_prob(from_tiles(z, len(z) * z.shape[2])))
+        log_prob = to_tiles(base.log_prob(from_tiles(z, n), None if context is None else from_tiles(context, n)))
     return log_prob.detach(), z, log_prob
 
 
@@ -66,7 +69,7 @@ def _differentiate(base, grad_log_prob, z, log_prob):
     return [next(grads) if v.requires_grad else None for v in variables]
 
 
-def record_normal(tape: Tape, base: StandardNormal, z: Tensor) -> Recorded:
+def record_normal(tape: Tape, base: StandardNormal, z: Tensor, context: Tensor | None) -> Recorded:
     """`StandardNormal`."""
     square, log_prob = tape.scratch(*z.shape), tape.keep(len(z), z.shape[2])
     tape.add(torch.mul, z, z, out=square)
@@ -83,7 +86,7 @@ def record_normal(tape: Tape, base: StandardNormal, z: Tensor) -> Recorded:
     return log_prob, back
 
 
-def record_mixture(tape: Tape, base: GaussianMixture, z: Tensor) -> Recorded:
+def record_mixture(tape: Tape, base: GaussianMixture, z: Tensor, context: Tensor | None) -> Recorded:
     """`GaussianMixture`."""
     return _record(tape, base, z, lambda z: _mixture(base, z), _mixture_gradients)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..flows.bijection import Bijection
-from ..flows.conditional import Coupling, MaskedAutoregressive
+from ..flows.bijections.autoregressive import MaskedAutoregressive
+from ..flows.bijections.bijection import Bijection
+from ..flows.bijections.coupling import Coupling
+from ..flows.distributions.distribution import Distribution
 from ..flows.flow import Flow
 from .compiler import load
 from .dispatch import FORMS
@@ -15,13 +17,13 @@ from .threads import loops_have_threads
 
 
 def log_density(
-    flow: Flow, like: Tensor, context: Tensor | None = None, *, gradients: bool = False, kernels: bool = True
+    flow: Distribution, like: Tensor, context: Tensor | None = None, *, gradients: bool = False, kernels: bool = True
 ) -> LogDensity | None:
     """A program for the log-density of a flow.
 
     Parameters
     ----------
-    flow : Flow
+    flow : Distribution
     like : Tensor of shape (n, d)
         Any rows, of the precision and device of those to come, and as many as will come at most.
     context : Tensor of shape (n, n_context), optional
@@ -34,9 +36,9 @@ def log_density(
     Returns
     -------
     LogDensity or None
-        None where the flow has no fast form, or none here: `Flow.log_prob` is then the way.
+        None where the flow has no fast form, or none here: its own `log_prob` is then the way.
     """
-    if not kernels or flow.n_orderings > 1 or not is_fast(flow, like):
+    if not kernels or type(flow) is not Flow or not is_fast(flow, like):
         return None
     return LogDensity(flow, FORMS, like, context, gradients)
 
@@ -51,10 +53,11 @@ def inverse(bijection: Bijection, like: Tensor, context: Tensor | None = None, *
     return Map(bijection, FORMS, like, context, inverse=True) if kernels and is_fast(bijection, like) else None
 
 
-def log_prob(flow: Flow, x: Tensor, *, kernels: bool = True) -> Tensor:
-    """`Flow.log_prob` without a graph, the fast way where there is one."""
+def log_prob(flow: Distribution, x: Tensor, context: Tensor | None = None, *, kernels: bool = True) -> Tensor:
+    """`Distribution.log_prob` without a graph, the fast way where there is one."""
+    rows = [x] if context is None else [x, context]
     with torch.no_grad():
-        return (log_density(flow, x, kernels=kernels) or flow.log_prob)(x)
+        return (log_density(flow, *rows, kernels=kernels) or flow.log_prob)(*rows)
 
 
 def is_fast(module: nn.Module, like: Tensor) -> bool:

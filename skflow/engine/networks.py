@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..flows.degrees import masks, unit_degrees
-from ..flows.networks import MaskedNetwork, Network
+from ..flows.networks.degrees import masks, unit_degrees
+from ..flows.networks.dense import Network
+from ..flows.networks.masked import MaskedNetwork
 from .blocks import ITEM_UNITS, LAYER, NETWORK, pack
 from .calls import Call, Step, queue_fields
 from .compiler import load, loop

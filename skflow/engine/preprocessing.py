@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..flows.preprocessing import LogTails, Standardize, tails
+from ..flows.bijections.log_tails import LogTails, tails
+from ..flows.bijections.standardize import Standardize
 from .bijections import Recorded
 from .tape import Tape
 

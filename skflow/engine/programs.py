@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..flows.bijection import Bijection
+from ..flows.bijections.bijection import Bijection
 from ..flows.flow import Flow
 from . import bijections, distributions
 from .tape import Form, Tape
@@ -38,7 +38,7 @@ class LogDensity:
         self._x, self._context = to_tiles(like), None if context is None else to_tiles(context)
         self._tape = Tape(self._x, forms, keeps)
         z, log_abs_det, self._bijection_back = bijections.record(self._tape, flow.bijection, self._x, self._context)
-        self._log_prob, self._base_back = distributions.record(self._tape, flow.base, z)
+        self._log_prob, self._base_back = distributions.record(self._tape, flow.base, z, self._context)
         if log_abs_det is not None:
             self._tape.add(self._log_prob.add_, log_abs_det)
         self._back: Tape | None = None

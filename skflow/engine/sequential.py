@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..flows.networks import MaskedNetwork
-from ..flows.univariate import Univariate
+from ..flows.networks.masked import MaskedNetwork
+from ..flows.univariate.univariate import Univariate
 from .blocks import SEQUENTIAL, SEQUENTIAL_LAYER, pack
 from .calls import Call, Step, queue_fields
 from .compiler import load, loop

@@ -14,8 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..flows.spline import MIN_BIN, MIN_SLOPE, UNIT_SLOPE, RationalQuadraticSpline
-from ..flows.univariate import Affine, Univariate
+from ..flows.univariate.affine import Affine
+from ..flows.univariate.rational_quadratic import MIN_BIN, MIN_SLOPE, UNIT_SLOPE, RationalQuadraticSpline
+from ..flows.univariate.univariate import Univariate
 from .blocks import UNIVARIATE, pack
 from .calls import Call, Step, queue_fields
 from .compiler import load, loop

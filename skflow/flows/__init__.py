@@ -1,23 +1,36 @@
 """Torch modules for those who build flows of their own; nothing here knows scikit-learn."""
 
-from .agnostic import OrderAgnostic
-from .base_distribution import BaseDistribution, GaussianMixture, StandardNormal
-from .bernstein import BernsteinPolynomial
-from .bijection import Bijection, Chain, Inverse
-from .conditional import Coupling, Elementwise, MaskedAutoregressive
+from .bijections.autoregressive import MaskedAutoregressive
+from .bijections.bijection import Bijection
+from .bijections.bounded import Bounded
+from .bijections.chain import Chain
+from .bijections.coupling import Coupling
+from .bijections.elementwise import Elementwise
+from .bijections.embedded_context import EmbeddedContext
+from .bijections.inverse import Inverse
+from .bijections.linear import LU, ActNorm, Permutation, Rotation
+from .bijections.log_tails import LogTails
+from .bijections.marginal_gaussianization import MarginalGaussianization
+from .bijections.order_agnostic import OrderAgnostic
+from .bijections.planar import Planar
+from .bijections.radial import Radial
+from .bijections.standardize import Standardize
+from .bijections.sylvester import Sylvester
+from .distributions.distribution import BaseDistribution, Distribution
+from .distributions.gaussian_mixture import GaussianMixture
+from .distributions.normal import StandardNormal
+from .distributions.order_average import OrderAverage
+from .distributions.student_t import StudentT
 from .flow import Flow
-from .linear import LU, ActNorm, Permutation, Rotation
-from .marginal import MarginalGaussianization
-from .mixture_cdf import MixtureCDF
-from .monotone import MonotoneCurve
-from .preprocessing import Bounded, LogTails, Standardize
 from .registry import FLOWS, ORDERINGS, FlowRecipe, FlowSettings, build_flow
-from .residual import Planar, Radial, Sylvester
-from .sigmoids import SigmoidMixture
-from .spline import RationalQuadraticSpline
-from .student_t import StudentT
-from .sum_of_squares import SumOfSquares
-from .univariate import Additive, Affine, Univariate
+from .univariate.affine import Additive, Affine
+from .univariate.bernstein import BernsteinPolynomial
+from .univariate.mixture_cdf import MixtureCDF
+from .univariate.monotone import MonotoneCurve
+from .univariate.rational_quadratic import RationalQuadraticSpline
+from .univariate.sigmoids import SigmoidMixture
+from .univariate.sum_of_squares import SumOfSquares
+from .univariate.univariate import Univariate
 
 __all__ = [
     "FLOWS",
@@ -32,7 +45,9 @@ __all__ = [
     "Bounded",
     "Chain",
     "Coupling",
+    "Distribution",
     "Elementwise",
+    "EmbeddedContext",
     "Flow",
     "FlowRecipe",
     "FlowSettings",
@@ -44,6 +59,7 @@ __all__ = [
     "MixtureCDF",
     "MonotoneCurve",
     "OrderAgnostic",
+    "OrderAverage",
     "Permutation",
     "Planar",
     "Radial",

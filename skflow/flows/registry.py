@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .agnostic import OrderAgnostic
-from .bernstein import BernsteinPolynomial
-from .bijection import Bijection, Chain, Inverse
-from .conditional import Coupling, Elementwise, MaskedAutoregressive
-from .linear import LU, ActNorm, Permutation, Rotation
-from .mixture_cdf import MixtureCDF
-from .residual import Planar, Radial, Sylvester
-from .sigmoids import SigmoidMixture
-from .spline import RationalQuadraticSpline
-from .sum_of_squares import SumOfSquares
-from .univariate import Additive, Affine, Univariate
+from .bijections.autoregressive import MaskedAutoregressive
+from .bijections.bijection import Bijection
+from .bijections.chain import Chain
+from .bijections.coupling import Coupling
+from .bijections.elementwise import Elementwise
+from .bijections.inverse import Inverse
+from .bijections.linear import LU, ActNorm, Permutation, Rotation
+from .bijections.order_agnostic import OrderAgnostic
+from .bijections.planar import Planar
+from .bijections.radial import Radial
+from .bijections.sylvester import Sylvester
+from .univariate.affine import Additive, Affine
+from .univariate.bernstein import BernsteinPolynomial
+from .univariate.mixture_cdf import MixtureCDF
+from .univariate.rational_quadratic import RationalQuadraticSpline
+from .univariate.sigmoids import SigmoidMixture
+from .univariate.sum_of_squares import SumOfSquares
+from .univariate.univariate import Univariate
 
 ORDERINGS = ("auto", "natural", "reversed", "random", "agnostic")
 

@@ -14,7 +14,8 @@ from skflow.engine.compiler import load
 from skflow.engine.dispatch import FORMS
 from skflow.engine.tape import Tape
 from skflow.flows import Affine, MaskedAutoregressive, RationalQuadraticSpline
-from skflow.flows.networks import DenseNetwork, MaskedNetwork
+from skflow.flows.networks.dense import DenseNetwork
+from skflow.flows.networks.masked import MaskedNetwork
 
 numba = pytest.importorskip("numba", reason="the loops are compiled by numba")
 

@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from skflow import FlowDensity, engine
-from skflow._settings import resolve_plan
-from skflow._start import fit_mixture
 from skflow.engine import dispatch, door, threads
 from skflow.engine.programs import LogDensity
 from skflow.engine.tape import Tape
@@ -21,9 +19,13 @@ from skflow.flows import (
     StandardNormal,
     build_flow,
 )
-from skflow.flows.ensemble import FlowMixture, LogarithmicPool
-from skflow.flows.networks import MaskedLinear
-from skflow.flows.preprocessing import LogTails, Standardize
+from skflow.flows.bijections.log_tails import LogTails
+from skflow.flows.bijections.standardize import Standardize
+from skflow.flows.distributions.flow_mixture import FlowMixture
+from skflow.flows.distributions.logarithmic_pool import LogarithmicPool
+from skflow.flows.networks.linear import MaskedLinear
+from skflow.training.hyperparameters import resolve_plan
+from skflow.training.initialization import fit_mixture
 
 pytest.importorskip("numba", reason="the loops are compiled by numba")
 

@@ -1,4 +1,4 @@
-"""A multilayer perceptron and its derivative: see `skflow.flows.networks`.
+"""A multilayer perceptron and its derivative: see `skflow.flows.networks.perceptrons`.
 
 Rows are taken a vector at a time, so that a layer's activations stay in the first-level cache from one layer to the
 next, and every block of units goes over the inputs alone that one of them sees: units are sorted by what they see.

@@ -1,9 +1,9 @@
 """`skflow.flows.RationalQuadraticSpline`, a vector at a time: see `skflow.engine.kernels.univariate`.
 
-The names are those of `skflow.flows.spline`, which says what is computed. Kept are the exponentials of the logits, and
-then what `pull_back` unpacks: sums over bins as their reciprocals, the number of the bin as a float. The gradient with
-respect to the softmax logits needs only the bin's own width, its left knot and the softmax itself, so the way back is
-one sweep over the logits.
+The names are those of `skflow.flows.univariate.rational_quadratic`, which says what is computed. Kept are the
+exponentials of the logits, and then what `pull_back` unpacks: sums over bins as their reciprocals, the number of the
+bin as a float. The gradient with respect to the softmax logits needs only the bin's own width, its left knot and the
+softmax itself, so the way back is one sweep over the logits.
 """
 
 from __future__ import annotations

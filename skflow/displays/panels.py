@@ -1,0 +1,183 @@
+"""What a picture of a density is drawn from: its values on grids over one and two columns."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+
+from ..utils.closest import closest
+from ..utils.frames import column_names, frame_like
+
+MARGIN = 0.12  # of the columns' range, on either side
+SHARE_OUTSIDE = 0.002  # of the rows, on either side, that the picture may leave out
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Densities of the chosen columns, one by one and in pairs.
+
+    Attributes
+    ----------
+    names : list of str
+    grids : list of ndarray of shape (m,)
+    curves : list of ndarray of shape (m,)
+        The density of each column on its grid.
+    surfaces : dict of (int, int) to ndarray of shape (m, m)
+        The density of column i (along the second axis) and column j (along the first) for i < j.
+    """
+
+    names: list[str]
+    grids: list[np.ndarray]
+    curves: list[np.ndarray]
+    surfaces: dict[tuple[int, int], np.ndarray]
+
+
+class Table:
+    """A table's numbers and names, and tables like it made from other rows."""
+
+    def __init__(self, X):
+        self.original = X
+        self.rows = np.asarray(X, dtype=float)
+        if self.rows.ndim != 2 or not len(self.rows):
+            raise ValueError(
+                f"X must be a table of at least one row, got shape {self.rows.shape}: pass (some of) the rows that the "
+                "estimator was fitted to; they set the range of the axes."
+            )
+        named = column_names(X)
+        self.names = [f"x{j}" for j in range(self.rows.shape[1])] if named is None else [str(name) for name in named]
+
+    def like(self, rows: np.ndarray):
+        """A table of the same type and column names, with other rows."""
+        return frame_like(self.original, rows)
+
+    def column(self, feature: Hashable) -> int:
+        """The number of a column given by number, or by a name that is none."""
+        if not isinstance(feature, Integral):
+            feature = str(feature)  # as the names are
+            if feature not in self.names:
+                raise ValueError(f"{feature!r} is not a column of X: {self.names}.{closest(feature, self.names)}")
+            return self.names.index(feature)
+        if not -len(self.names) <= feature < len(self.names):
+            raise ValueError(f"feature {feature} is out of range: X has {len(self.names)} columns, counted from 0.")
+        return int(feature) % len(self.names)
+
+
+def density_panels(
+    estimator,
+    table: Table,
+    columns: Sequence[int],
+    given: Mapping | str | None,
+    grid_resolution: int,
+    n_samples: int,
+    random_state,
+) -> Panels:
+    """Evaluate a density for a picture; the arguments are those of `DensityDisplay.from_estimator`."""
+    grids = [_grid(table.rows[:, j], grid_resolution) for j in columns]
+    names = [table.names[j] for j in columns]
+    if given is not None:
+        point = _point(table, given)
+        return _slices(estimator, table, columns, names, grids, point)
+    if len(columns) == len(table.names) <= 2:
+        return _slices(estimator, table, columns, names, grids, table.rows[0])
+    return _marginals(estimator, columns, names, grids, n_samples, random_state)
+
+
+def _grid(values, resolution):
+    low, high = np.quantile(values, [SHARE_OUTSIDE, 1 - SHARE_OUTSIDE])
+    margin = MARGIN * (high - low) or max(1.0, abs(high)) * 0.5
+    return np.linspace(low - margin, high + margin, resolution)
+
+
+def _point(table, given):
+    """One value for every column: those of ``given``, else the median."""
+    point = np.median(table.rows, axis=0)
+    if isinstance(given, str):
+        if given != "median":
+            raise ValueError(f"given must be None, 'median' or a dict of column to value. Got {given!r} instead.")
+        return point
+    for feature, value in given.items():
+        point[table.column(feature)] = value
+    return point
+
+
+def _slices(estimator, table, columns, names, grids, point):
+    """The density with all other columns fixed at ``point``, as a density of those that vary."""
+    exact = len(columns) == len(table.names) <= 2
+    surfaces = {}
+    for b in range(len(columns)):
+        for a in range(b):
+            first, second = np.meshgrid(grids[a], grids[b])
+            rows = np.tile(point, (first.size, 1))
+            rows[:, columns[a]], rows[:, columns[b]] = first.ravel(), second.ravel()
+            density = _density(estimator, table, rows, exact).reshape(first.shape)
+            surfaces[a, b] = density if exact else density / _mass(density, grids[a], grids[b])
+    if len(columns) == 2:
+        curves = [surfaces[0, 1].sum(0) * _step(grids[1]), surfaces[0, 1].sum(1) * _step(grids[0])]
+        return Panels(names, grids, curves, surfaces)
+    curves = []
+    for a, grid in enumerate(grids):
+        rows = np.tile(point, (len(grid), 1))
+        rows[:, columns[a]] = grid
+        density = _density(estimator, table, rows, exact)
+        curves.append(density if exact else density / (density.sum() * _step(grid)))
+    return Panels(names, grids, curves, surfaces)
+
+
+def _density(estimator, table, rows, exact):
+    log_density = np.asarray(estimator.score_samples(table.like(rows)), dtype=float)
+    highest = log_density.max()
+    if not exact and not np.isfinite(highest):
+        raise ValueError("The density is zero wherever the picture looks: are the values of `given` within the bounds?")
+    return np.exp(log_density if exact else log_density - highest)
+
+
+def _marginals(estimator, columns, names, grids, n_samples, random_state):
+    """Histograms of drawn rows, smoothed a little: what remains when the other columns are integrated out."""
+    from scipy.ndimage import gaussian_filter
+
+    if not hasattr(estimator, "sample"):
+        raise TypeError(
+            f"{type(estimator).__name__} has no method `sample`, from which the marginal densities of {len(columns)} "
+            "out of more columns are drawn: pass `given` (a dict of column to value, or 'median') for the exact "
+            "density with the other columns held fixed."
+        )
+    rows = _sample(estimator, n_samples, random_state)[:, columns]
+    edges = [np.append(grid - _step(grid) / 2, grid[-1] + _step(grid) / 2) for grid in grids]
+    width = 1.5 * len(grids[0]) / 60
+    curves = []
+    for a, grid in enumerate(grids):
+        counts = np.histogram(rows[:, a], edges[a])[0].astype(float)
+        curves.append(gaussian_filter(counts, width, mode="constant") / (len(rows) * _step(grid)))
+    surfaces = {}
+    for b in range(len(columns)):
+        for a in range(b):
+            counts = np.histogram2d(rows[:, b], rows[:, a], (edges[b], edges[a]))[0]
+            cell = _step(grids[a]) * _step(grids[b])
+            surfaces[a, b] = gaussian_filter(counts, width, mode="constant") / (len(rows) * cell)
+    return Panels(names, grids, curves, surfaces)
+
+
+def _sample(estimator, n_samples, random_state):
+    try:
+        rows = estimator.sample(n_samples, random_state=random_state)
+    except TypeError:  # GaussianMixture.sample takes no random_state, and returns labels too
+        rows = estimator.sample(n_samples)
+    return np.asarray(rows[0] if isinstance(rows, tuple) else rows)
+
+
+def _step(grid):
+    return grid[1] - grid[0]
+
+
+def _mass(density, first, second):
+    return density.sum() * _step(first) * _step(second)
+
+
+def mass_levels(density: np.ndarray, shares: Sequence[float]) -> list[float]:
+    """The heights above which the given shares of the mass on a grid lie, in the order of the shares."""
+    ordered = np.sort(density.ravel())[::-1]
+    mass = ordered.cumsum()
+    return [float(ordered[np.searchsorted(mass, share * mass[-1]).clip(0, len(ordered) - 1)]) for share in shares]

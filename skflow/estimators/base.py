@@ -1,0 +1,243 @@
+"""What every estimator of the family shares: parameters, the numpy-torch boundary, fitting and scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from numbers import Integral, Real
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..engine import threads_for
+from ..flows.bijections.bijection import Bijection
+from ..flows.registry import FLOWS, ORDERINGS, check_ordering
+from ..inference.evaluator import Evaluator
+from ..training.density import DensityFitting
+from ..training.fit import Fit
+from ..training.progress import ProgressBar
+from ..training.reservoir import Stream
+from ..utils.closest import closest
+from ..utils.user_warnings import warn_user
+from .repr import ReprSupport
+from .sklearn_compat import CALLBACK_STATE, CallbackSupport, follow_fit
+from .validation import (
+    check_bounds,
+    check_groups,
+    check_hidden_layer_sizes,
+    check_table,
+    check_weights,
+    column_name,
+    make_seed,
+    resolve_device,
+)
+
+AUTO = StrOptions({"auto"})
+AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+NON_NEGATIVE = Interval(Real, 0, None, closed="left")
+
+
+class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
+    """Base of the estimators: fits a normalizing flow by maximum likelihood and scores rows with it.
+
+    Not to be used by itself; the parameters are described in `FlowDensity`.
+    """
+
+    _fitting = DensityFitting  # what fits the flow, given the parameters and a table
+    _parameter_constraints: dict = {
+        "flow": [StrOptions(set(FLOWS)), callable],
+        "depth": [AUTO, AT_LEAST_ONE],
+        "hidden_layer_sizes": [AUTO, "array-like", AT_LEAST_ONE],
+        "n_bins": [AUTO, AT_LEAST_ONE],
+        "base": [StrOptions({"auto", "normal", "student-t", "mixture"})],
+        "ordering": [StrOptions(set(ORDERINGS))],
+        "bounds": [None, "array-like"],
+        "max_iter": [AUTO, AT_LEAST_ONE],
+        "batch_size": [AUTO, AT_LEAST_ONE],
+        "learning_rate_init": [POSITIVE],
+        "alpha": [NON_NEGATIVE],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [AUTO, AT_LEAST_ONE],
+        "tol": [NON_NEGATIVE],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "device": [str],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        flow: str | Callable[[int, int], Bijection] = "nsf",
+        *,
+        depth: int | str = "auto",
+        hidden_layer_sizes: ArrayLike | str = "auto",
+        n_bins: int | str = "auto",
+        base: str = "auto",
+        ordering: str = "auto",
+        bounds: Sequence | None = None,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 3e-3,
+        alpha: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | str = "auto",
+        tol: float = 0.0,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "auto",
+        verbose: int = 0,
+    ):
+        self.flow = flow
+        self.depth = depth
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_bins = n_bins
+        self.base = base
+        self.ordering = ordering
+        self.bounds = bounds
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def _validate_params(self):
+        if isinstance(self.flow, str) and self.flow not in FLOWS:
+            raise InvalidParameterError(
+                f"The 'flow' parameter of {type(self).__name__} must be a str among {sorted(FLOWS)} or a callable "
+                f"(n_features, n_context) -> Bijection. Got {self.flow!r} instead.{closest(self.flow, FLOWS)}"
+            )
+        super()._validate_params()
+        check_hidden_layer_sizes(self.hidden_layer_sizes)
+        check_ordering(self.flow, self.ordering)
+
+    @contextmanager
+    def _keep_previous_fit(self) -> Iterator[None]:
+        """Leave the estimator as it was if the block raises: nothing is lost on bad input."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            for name in set(vars(self)) - set(before) - CALLBACK_STATE:
+                delattr(self, name)
+            vars(self).update(before)
+            raise
+
+    def _fit_flow(self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False):
+        """Fit from scratch or, where ``go_on`` is true and there is one, train the present flow further."""
+        go_on = go_on and hasattr(self, "flow_")
+        X = check_table(self, X, reset=not go_on, min_rows=1 if go_on else 2)
+        bounds = check_bounds(self, X)
+        weight, groups = check_weights(sample_weight, X), check_groups(groups, X)
+        if weight is not None and not go_on and np.count_nonzero(weight) < 2:
+            raise ValueError(
+                "sample_weight leaves one row with a positive weight: at least 2 are needed to fit a density."
+            )
+        device = resolve_device(self.device)
+        previous = (self.flow_, self._optimizer_state) if go_on else (None, None)
+        stream = self._joined_stream(X, weight) if one_pass else None
+        if stream is not None and stream.starts:
+            previous = (None, None)
+            if stream.n_seen > len(X):
+                X, weight = stream.X, stream.weight
+        bar = None
+
+        def on_iteration(fit: Fit) -> bool:
+            nonlocal bar
+            if self.verbose:
+                bar = bar or ProgressBar(fit.plan.max_iter)
+                bar.update(fit.progress)
+            return announce(lambda: self._fitted_attributes(fit))
+
+        # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
+        follow = nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y)
+        # All but the training is many small operations, one after the other.
+        with follow as announce, threads_for(0):
+            seed = make_seed(self.random_state)
+            fitting = self._fitting(self, X, weight, groups, seed, device, bounds, on_iteration)
+            if one_pass:
+                fit = fitting.one_pass(*previous)
+            elif go_on:
+                fit = fitting.further(*previous)
+            else:
+                fit = fitting.from_scratch()
+        if bar:
+            bar.close(fit.progress)
+        vars(self).update(self._fitted_attributes(fit), _stream=stream)
+        self._warn_about(fit)
+        return self
+
+    def _joined_stream(self, X, weight):
+        """What is remembered of the batches of `partial_fit`, this one included; None where `fit` came first."""
+        fitted = hasattr(self, "flow_")
+        if fitted and self._stream is None:
+            return None
+        stream = (self._stream if fitted else Stream(make_seed(self.random_state))).joined(X, weight)
+        if len(stream.left):
+            some = ", ".join(column_name(self, j) for j in stream.left[:5])
+            warn_user(
+                f"{type(self).__name__}: after {stream.n_seen} rows, columns lie elsewhere than in the first batches "
+                f"({some}). The fit starts again from a sample of {len(stream.X)} rows; mix the rows of a table before "
+                "they come in batches."
+            )
+        return stream
+
+    def _fitted_attributes(self, fit: Fit) -> dict:
+        progress, settings = fit.progress, fit.settings
+        return {
+            "flow_": fit.flow,
+            "depth_": settings.depth,
+            "hidden_layer_sizes_": settings.hidden_layer_sizes,
+            "n_bins_": settings.n_bins,
+            "batch_size_": fit.plan.batch_size,
+            "n_iter_": progress.n_iter,
+            "loss_curve_": list(progress.loss_curve),
+            "validation_scores_": list(progress.validation_scores) or None,
+            "best_validation_score_": progress.best_score if progress.validation_scores else None,
+            "_optimizer_state": fit.optimizer_state,
+            "_kernels": fit.plan.kernels,
+        }
+
+    def _warn_about(self, fit: Fit) -> None:
+        name, how = type(self).__name__, fit.progress.stopped
+        if how == "interrupted":
+            warn_user(f"{name}: fit interrupted; the best flow so far is kept.")
+        elif how == "diverged":
+            warn_user(
+                f"{name}: the likelihood kept turning non-finite; the best flow so far is kept. Lower "
+                f"learning_rate_init (now {self.learning_rate_init}) or raise alpha (now {self.alpha}).",
+                ConvergenceWarning,
+            )
+        elif how == "max_iter" and self.max_iter != "auto" and fit.progress.still_rising:
+            warn_user(
+                f"{name}: max_iter={self.max_iter} was reached while the validation score was still rising. Raise it, "
+                "or leave it at 'auto'.",
+                ConvergenceWarning,
+            )
+
+    def _table(self, X) -> np.ndarray:
+        check_is_fitted(self, "flow_")
+        return check_table(self, X, reset=False)
+
+    @property
+    def _evaluator(self) -> Evaluator:
+        check_is_fitted(self, "flow_")
+        return Evaluator(self.flow_, resolve_device(self.device), self._kernels)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags

@@ -1,0 +1,225 @@
+"""Checks of a user's input whose messages name the column or parameter, the value and the remedy."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+from ..utils.frames import column_names
+from .table_kinds import column_without_numbers, refuse_kind, refuse_masked
+
+LEAST_WEIGHT = 1e-30  # of the largest one: float32 holds it
+
+
+def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
+    """Validate a table for ``estimator``; float32 and float64 pass as they are, everything else becomes float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `sklearn.utils.validation.validate_data`, but naming the column that holds text, dates, NaN or infinity; and
+        for kinds of tables that would be misread.
+    """
+    original = X
+    refuse_kind(X)
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=False,
+            ensure_min_samples=min_rows,
+        )
+    except (ValueError, TypeError) as error:
+        remedy = _remedy(str(error), original, min_rows)
+        if not remedy:
+            raise
+        raise type(error)(f"{str(error).rstrip('.')}. {remedy}") from error
+    _check_finite(estimator, X, column_names(original))
+    return X.copy() if min(X.strides) < 0 else X  # torch reads no array backwards
+
+
+def _remedy(message, X, min_rows):
+    """What to do about an error of scikit-learn's that does not say so itself."""
+    if X is None:
+        return "X is None: pass a table of shape (n_samples, n_features)."
+    if "minimum of" in message and "sample" in message:
+        return f"Pass at least {min_rows} row{'s' if min_rows > 1 else ''}."
+    if "minimum of" in message and "feature" in message:
+        return "Pass a table of at least one column."
+    if "Complex data" in message:
+        return "Pass the real and imaginary parts as columns of their own."
+    if "with dim" in message:
+        return "Give X two dimensions: X.reshape(len(X), -1) makes one row of each sample."
+    if "COO matrix" in message:
+        return "Pass dense columns: X.sparse.to_dense()."
+    if "inhomogeneous" in message:
+        return "Every row of X needs the same number of columns."
+    if "ScalarType" in message:
+        return "Pass X.float() or X.double()."
+    if "Expected" in message:
+        return ""
+    return column_without_numbers(X)
+
+
+def _check_finite(estimator, X, names):
+    if np.isfinite(X.sum(dtype=float)):  # one pass without a temporary; the columns are looked at only where it fails
+        return
+    bad = ~np.isfinite(X)
+    if not bad.any():
+        return
+    j = int(np.flatnonzero(bad.any(0))[0])
+    i = int(np.flatnonzero(bad[:, j])[0])
+    kind, remedy = (
+        ("NaN", "drop those rows or impute them, for example with sklearn.impute.SimpleImputer")
+        if np.isnan(X[i, j])
+        else ("infinity", "replace or drop those values")
+    )
+    raise ValueError(
+        f"Input X contains {kind}: {column_name(estimator, j, names)}, first at row {i} ({int(bad.sum())} such values "
+        f"in {int(bad.any(0).sum())} columns). {type(estimator).__name__} needs finite numbers; {remedy}."
+    )
+
+
+def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
+    """Validate weights: one per row, finite, none negative, not all zero.
+
+    Returns
+    -------
+    ndarray of shape (n,) or None
+        Those above zero with a mean of one, whatever factor they have in common; None where all are equal. One that
+        vanishes beside the largest stays positive.
+    """
+    if sample_weight is None:
+        return None
+    refuse_masked(sample_weight, "sample_weight")
+    try:
+        weight = np.asarray(sample_weight, dtype=float)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"sample_weight must hold numbers, one for each row of X ({error}).") from error
+    if weight.ndim == 0:
+        weight = np.full(len(X), float(weight))
+    if weight.ndim != 1:
+        raise ValueError(
+            f"sample_weight must be 1D array or scalar, got shape {weight.shape}: pass one weight per row."
+        )
+    if len(weight) != len(X):
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(len(X),)}: pass one weight for each row of X."
+        )
+    if not np.isfinite(weight).all():
+        i = int(np.flatnonzero(~np.isfinite(weight))[0])
+        raise ValueError(
+            f"Input sample_weight contains NaN or infinity: {weight[i]} at row {i}; weights must be finite."
+        )
+    if (weight < 0).any():
+        i = int(np.flatnonzero(weight < 0)[0])
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: {weight[i]} at row {i}; weights must be >= 0."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row: at least one row needs a positive weight.")
+    largest = weight.max()
+    if weight.min() == largest:
+        return None
+    weight = np.where(weight > 0, np.maximum(weight / largest, LEAST_WEIGHT), 0.0)  # first, so that no sum overflows
+    return weight / weight[weight > 0].mean()
+
+
+def check_groups(groups, X: np.ndarray) -> np.ndarray | None:
+    """Validate groups: a label per row, of any kind; returned as numbers from 0 on, shape (n,)."""
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    if groups.shape != (len(X),):
+        raise ValueError(
+            f"groups has shape {groups.shape}, expected {(len(X),)}: pass one label for each row of X, the same "
+            "for rows that belong together."
+        )
+    try:
+        return np.unique(groups, return_inverse=True)[1].reshape(-1)
+    except TypeError as error:
+        raise TypeError(f"groups must hold labels of one kind, all numbers or all text ({error}).") from error
+
+
+def check_bounds(estimator, X: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+    """Lower and upper bounds of the columns, infinite where there is none; None and None without any.
+
+    Rows to fit to that lie outside, where the density is zero, are refused.
+    """
+    bounds, n_features = estimator.bounds, X.shape[1]
+    if bounds is None:
+        return None, None
+    if len(bounds) == 2 and not any(np.iterable(b) and not isinstance(b, str) for b in bounds):
+        bounds = [bounds] * n_features
+    if len(bounds) != n_features:
+        raise ValueError(
+            f"bounds has {len(bounds)} entries, but X has {n_features} columns: give one pair (low, high) for all, or "
+            "one pair (or None) a column."
+        )
+    low, high = np.array([_check_pair(pair, j) for j, pair in enumerate(bounds)]).T.copy()
+    outside = (X < low) | (X > high)
+    if outside.any():
+        j = int(np.flatnonzero(outside.any(0))[0])
+        i = int(np.flatnonzero(outside[:, j])[0])
+        raise ValueError(
+            f"{column_name(estimator, j)} of X has {int(outside[:, j].sum())} values outside its bounds "
+            f"({low[j]}, {high[j]}), first {X[i, j]} at row {i}: widen the 'bounds' parameter, or drop those rows."
+        )
+    return torch.from_numpy(low), torch.from_numpy(high)
+
+
+def _check_pair(pair, j):
+    try:
+        low, high = (None, None) if pair is None else pair
+        low = -np.inf if low is None else float(low)
+        high = np.inf if high is None else float(high)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"bounds of column {j} must be a pair (low, high) of numbers or None. Got {pair!r} instead."
+        ) from error
+    if not low < high:
+        raise ValueError(f"bounds of column {j} are ({low}, {high}): the lower one must be below the upper one.")
+    return low, high
+
+
+def column_name(estimator, j: int, names=None) -> str:
+    """Such as "column 3", or "column 'age'" where columns have names, the estimator's or else the given ones."""
+    names = getattr(estimator, "feature_names_in_", names)
+    return f"column {j}" if names is None else f"column {names[j]!r}"
+
+
+def make_seed(random_state) -> int:
+    """An integer seed from ``random_state``; None draws fresh entropy and leaves numpy's generator alone."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def check_hidden_layer_sizes(sizes) -> None:
+    """Refuse hidden layer sizes that are not positive integers."""
+    if isinstance(sizes, str):
+        return
+    if not all(isinstance(s, Integral) and s >= 1 for s in np.ravel(np.asarray(sizes, dtype=object))):
+        raise ValueError(f"hidden_layer_sizes must hold positive integers, such as (64, 64). Got {sizes!r} instead.")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device that ``name`` means today; "auto" takes a GPU where there is one."""
+    if name == "auto":
+        forked = torch.cuda._is_in_bad_fork()  # from a process that has used the GPU: it can't be used here
+        return torch.device("cuda" if torch.cuda.is_available() and not forked else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"The 'device' parameter must be 'auto' or a torch device of this machine, such as 'cpu' or 'cuda:0'. Got "
+            f"{name!r} instead ({error})."
+        ) from error
+    return device

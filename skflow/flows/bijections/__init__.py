@@ -1,0 +1,1 @@
+"""Bijections from data to latent, with their log-determinants."""

@@ -1,0 +1,1 @@
+"""Distributions: what can be scored and drawn from."""

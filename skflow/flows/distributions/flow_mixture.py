@@ -1,0 +1,63 @@
+"""The mean of several densities, each blind to one fold of the rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from .distribution import Distribution
+
+Evaluate = Callable[..., Tensor]  # of a distribution, rows and, where there is one, their context
+
+
+def own_log_prob(distribution: Distribution, *rows: Tensor) -> Tensor:
+    """Its own."""
+    return distribution.log_prob(*rows)
+
+
+class FlowMixture(Distribution):
+    """The mean of K densities; what member k says of a row of the fold that it has not seen is a forecast.
+
+    Its methods take, as ``evaluate``, another way to the log-density of a member.
+
+    Parameters
+    ----------
+    members : iterable of Distribution
+    """
+
+    def __init__(self, members: Iterable[Distribution]):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def log_prob(self, x, context=None, *, evaluate: Evaluate = own_log_prob):
+        return torch.logsumexp(self.member_log_prob(x, context, evaluate=evaluate), 1) - math.log(len(self.members))
+
+    def member_log_prob(self, x: Tensor, context: Tensor | None = None, *, evaluate: Evaluate = own_log_prob) -> Tensor:
+        """Log-density in nats of rows ``x`` (n, d) under every member, shape (n, K)."""
+        return torch.stack([self._of_member(k, x, context, evaluate) for k in range(len(self.members))], 1)
+
+    def blind_log_prob(
+        self, x: Tensor, fold: Tensor, context: Tensor | None = None, *, evaluate: Evaluate = own_log_prob
+    ) -> Tensor:
+        """Log-density in nats of each row under the one member that leaves out the row's fold, shape (n,)."""
+        out = x.new_empty(len(x))
+        for k in range(len(self.members)):
+            rows = (fold == k).nonzero()[:, 0]
+            if len(rows):
+                out[rows] = self._of_member(k, x[rows], None if context is None else context[rows], evaluate)
+        return out
+
+    def _of_member(self, k, x, context, evaluate):
+        return evaluate(self.members[k], x, *([] if context is None else [context]))
+
+    def sample(self, n, context=None, generator=None):
+        member = torch.randint(len(self.members), (n,), generator=generator)
+        rows = [(member == k).nonzero()[:, 0] for k in range(len(self.members))]
+        parts = [
+            flow.sample(len(some), None if context is None else context[some.to(context.device)], generator)
+            for flow, some in zip(self.members, rows)
+        ]
+        return torch.cat(parts)[torch.argsort(torch.cat(rows)).to(parts[0].device)]

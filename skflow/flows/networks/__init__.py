@@ -1,0 +1,1 @@
+"""The networks that emit the parameters of univariate maps."""

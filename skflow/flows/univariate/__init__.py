@@ -1,0 +1,1 @@
+"""Monotone maps of one variable: stateless, their parameters given at call time."""

@@ -1,0 +1,1 @@
+"""What columns are like: copies, ties, scales, and margins far from normal."""

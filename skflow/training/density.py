@@ -1,0 +1,164 @@
+"""Fits one flow: several starts, the best of them trained to its end, and of a small table once more on all rows."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import engine
+from ..flows.bijections.bijection import Bijection
+from ..flows.bijections.embedded_context import EmbeddedContext
+from ..flows.distributions.distribution import Distribution
+from ..flows.distributions.order_average import average_over_orderings
+from ..flows.flow import Flow
+from ..preprocessing.fit import fit_preprocessing, is_gaussianized
+from . import hyperparameters as hp
+from .data import TableSource
+from .fit import Fit, Fitting
+from .hyperparameters import resolve_flow, resolve_plan
+from .initialization import build_layers, fit_bases, refit_base
+from .selection import Candidate, select
+from .table import Fold
+from .trainer import Run, Trainer
+
+
+@dataclass(frozen=True)
+class Start:
+    """First links fitted to a fold, and the fold's rows behind them."""
+
+    preprocessing: Bijection
+    embedding: Bijection | None
+    train: TableSource
+    validation: TableSource | None
+
+
+class DensityFitting(Fitting):
+    """Fits a flow with one base distribution, given a context or not: see `Fitting`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        estimator, table = self.estimator, self.table
+        self.n_features = table.x.shape[1]
+        self.folds = table.split(estimator.validation_fraction if estimator.early_stopping else 0.0)
+        n = len(self.folds[0].train)
+        self.settings = resolve_flow(estimator, max(1, round(n * table.n_groups / len(table))))
+        self.plan = resolve_plan(estimator, n, self.n_features)
+
+    def from_scratch(self) -> Fit:
+        """Train from the best of several starts; of a small table then once more on all rows."""
+        winner = select(self._candidates(self.folds), self.plan, self.on_iteration)
+        fit = winner.finish()
+        few = len(self.table) < np.clip(hp.ROWS_TO_REFIT_PER_COLUMN * self.n_features, *hp.ROWS_TO_REFIT)
+        return self._on_all_rows(fit, winner.kind) if few and len(self.folds[0].held_out) else fit
+
+    def further(self, flow: Distribution, optimizer_state: tuple | None) -> Fit:
+        """Train a fitted flow further; its preprocessing stays."""
+        return self._further(self.folds[0], flow, optimizer_state)
+
+    def one_pass(self, flow: Distribution | None, optimizer_state: tuple | None) -> Fit:
+        """Go through the rows once, at a constant rate and without a validation part."""
+        self.plan = replace(self.plan, max_iter=1, n_steps=None)
+        if flow is not None:
+            fit = self._further(self.table.everything, flow, optimizer_state)
+        else:
+            (candidate,) = self._candidates([self.table.everything])
+            candidate.advance(math.inf, self.on_iteration)
+            fit = candidate.finish()
+        if fit.progress.stopped == "interrupted":
+            raise KeyboardInterrupt  # a batch is one of many: the loop over them is to end
+        return fit
+
+    def _further(self, fold, flow, optimizer_state):
+        preprocessing, layers = copy.deepcopy(flow.bijection).links
+        embedding = None
+        if isinstance(layers, EmbeddedContext):
+            layers, embedding = layers.bijection, layers.embedding.double()
+        latent = Flow(layers, copy.deepcopy(flow.base)).float()
+        start = self._start(fold, preprocessing.double(), embedding)
+        candidate = self._candidate([start], [latent], "gaussianized", optimizer_state)
+        candidate.advance(math.inf, self.on_iteration)
+        return candidate.finish()
+
+    def _candidates(self, folds: list[Fold]) -> list[Candidate]:
+        """Every start worth a trial: columns turned normal or left as they are, times the bases."""
+        table, name = self.table, self.estimator.base
+        typical = [table.typical(fold.train) for fold in folds]
+        embeddings = [self._embedding(rows) for rows in typical]
+        mixtures = name == "mixture" or len(typical[0]) <= hp.MAX_ROWS_FOR_MIXTURES
+        judges = [fold.held_out[: None if mixtures else 0] for fold in folds]
+        candidates: list[Candidate] = []
+        for kind in ("gaussianized", "linear"):
+            preprocessing = [fit_preprocessing(table.x, rows, *self.bounds, kind=kind) for rows in typical]
+            if kind == "gaussianized" and not any(map(is_gaussianized, preprocessing)):
+                continue
+            starts = [self._start(*some) for some in zip(folds, preprocessing, embeddings)]
+            layers = [self._layers(*some) for some in zip(preprocessing, embeddings, typical)]
+            parts = preprocessing, embeddings, layers
+            latent, held_out = (
+                [self._latent(*some) if len(some[-1]) else None for some in zip(*parts, rows)]
+                for rows in (typical, judges)
+            )
+            choices = fit_bases(name, latent, held_out, table.rng)
+            copies = [layers, *(copy.deepcopy(layers) for _ in choices[1:])]
+            for some, bases in zip(copies, choices):
+                candidates.append(self._candidate(starts, list(map(Flow, some, bases)), kind))
+            if not len(folds[0].held_out):
+                break
+        return candidates
+
+    def _embedding(self, rows):
+        context = self.table.context
+        return None if context is None else fit_preprocessing(context, rows, None, None)
+
+    def _start(self, fold: Fold, preprocessing: Bijection, embedding: Bijection | None) -> Start:
+        parts = (self.table.source(rows, preprocessing, embedding, self.device) for rows in (fold.train, fold.held_out))
+        return Start(preprocessing, embedding, *parts)
+
+    def _candidate(self, starts: list[Start], flows, kind, optimizer_state=None) -> Candidate:
+        trainers, fits = [], []
+        for start, flow in zip(starts, flows):
+            flow = average_over_orderings(flow).to(self.device)
+            generator = torch.Generator().manual_seed(self.seed)
+            trainers.append(Trainer(flow, start.train, start.validation, self.plan, generator, optimizer_state))
+            fits.append(Fit(start.preprocessing, flow, self.dtype, self.settings, self.plan, start.embedding))
+        with fits[0].threads():
+            run = Run(trainers, self.plan)
+        return Candidate([replace(fit, progress=run.progress) for fit in fits], run, kind)
+
+    @torch.no_grad()
+    def _scaled(self, preprocessing, embedding, rows) -> tuple[Tensor, Tensor | None]:
+        return preprocessing(self.table.x[rows])[0].float(), self.table.embedded(rows, embedding)
+
+    def _layers(self, preprocessing, embedding, rows):
+        z, context = self._scaled(preprocessing, embedding, rows[: hp.INITIAL_ROWS])
+        return build_layers(self.estimator.flow, self.settings, self.seed, z, context)
+
+    @torch.no_grad()
+    def _latent(self, preprocessing, embedding, layers, rows):
+        """Rows as the base of an untrained flow meets them; a standard normal has nothing to be fitted to them."""
+        if self.estimator.base == "normal":
+            return torch.empty(0, self.n_features)
+        z, context = self._scaled(preprocessing, embedding, rows[: hp.MAX_BASE_ROWS])
+        some = (z,) if context is None else (z, context)
+        return (engine.forward(layers, *some, kernels=self.plan.kernels) or layers)(*some)[0]
+
+    def _on_all_rows(self, fit: Fit, kind: str) -> Fit:
+        """The same start and the same number of steps on all rows: none is left out of the final flow."""
+        if fit.progress.stopped in ("interrupted", "diverged"):
+            return fit
+        everything = self.table.everything
+        typical = self.table.typical(everything.train)
+        first = fit_preprocessing(self.table.x, typical, *self.bounds, kind=kind), self._embedding(typical)
+        layers = self._layers(*first, typical)
+        base = refit_base(fit.latent.base, self._latent(*first, layers, typical), self.table.rng)
+        candidate = self._candidate([self._start(everything, *first)], [Flow(layers, base)], kind)
+        candidate.advance(fit.progress.best_step, self.on_iteration)
+        if candidate.interrupted:
+            fit.progress.stopped = "interrupted"
+            return fit
+        return replace(candidate.finish(), progress=fit.progress)

@@ -1,0 +1,145 @@
+"""Every tuned number of a fit, and what "auto" means: hyperparameters as functions of numbers of rows and columns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..flows.registry import FLOWS, FlowSettings
+
+# The validation part
+MIN_ROWS_TO_SPLIT = 10  # a table of fewer has none
+ROWS_TO_SPLIT_ONCE = 400  # a table of fewer is split twice, so that chance has less of a say
+FOLD_FRACTION = 0.2  # of the rows are then held out each time
+MAX_HELD_OUT = 50_000  # rows; they are scored after every pass
+ROWS_TO_REFIT = 1000, 10_000  # a table of fewer is trained on once more, with the rows held out: at least, at most
+ROWS_TO_REFIT_PER_COLUMN = 500  # and so much per column in between
+
+# The base distribution
+COMPONENTS = 2, 4, 8, 16, 32  # sizes of mixtures to try
+ROWS_PER_COMPONENT = 10  # at least, or as many as there are columns
+ROWS_PER_DIAGONAL_COMPONENT = 5  # at least
+MAX_COVARIANCE_NUMBERS = 300_000  # K d^2: beyond it a mixture costs more than the flow in front of it
+MAX_BASE_ROWS = 20_000  # to which a base is fitted
+MAX_ROWS_FOR_MIXTURES = 50_000  # a flow of a longer table ends higher from a single Gaussian, though it starts lower
+MIN_ROWS_PER_COLUMN = 20  # from where a covariance may do without being shrunk
+REACH = 10.0  # in units of the latent; rows further out have no say in where mixtures start
+BROAD_ROWS = 1.0  # what the broad component weighs
+BROAD_SHARE = 0.05  # of the least variance in any direction is what the broad component adds to it
+BROAD_VARIANCE = 4.0  # times that of the rows, column by column
+
+# The network
+INITIAL_ROWS = 1000  # from which layers set what they read off data
+SMALL = 500  # training rows; a smaller network learns as much from them
+LONG, VERY_LONG = 20_000, 1_400_000  # training rows
+WIDTHS = 32, 64, 128  # hidden units of a layer for a small table, one in between, a long one
+DEPTHS = 2, 3  # layers for a small table and any other
+BINS = 8, 16  # of a spline for less than a thousand rows and more
+
+# The choice between starts
+TRIAL_SHARE = 0.15  # of all steps are made by every start before they are compared
+TRIAL_SHARE_OF_SMALL = 0.06  # the same for a small table
+MAX_TRIAL_STEPS = 1000  # at most
+MAX_TRIAL_SHARE_OF_LONG = 0.05  # of all steps is what the starts of a long table are compared for at most
+TRUST_IN_RISE = 0.75  # of the last doubling's rise is what the next doubling is expected to bring
+
+# The steps
+MIN_STEPS, STEPS, STEPS_EXPONENT = 400, 850, 0.55  # of a table of 500 rows, growing with this power of the rows
+BATCH_SIZE = 256  # up to a long table
+COLUMNS_AT_FULL_LENGTH = 64  # of more columns each step is so dear that there are fewer
+PATIENCE = 0.1  # of all steps without a better validation score end a run
+MIN_PATIENCE = 5  # passes
+WARMUP_STEPS = 50  # of the learning rate, a tenth of all at most
+LAST_RATE = 0.01  # of the learning rate is what the schedule ends with
+AVERAGING = 0.99  # what the average of the parameters keeps from one step to the next
+MAX_GRAD_NORM = 5.0  # a longer gradient is shortened
+MAX_ROLLBACKS = 8  # to the best state, when the loss is not finite, before training gives up
+RATE_AFTER_ROLLBACK = 0.5  # times the learning rate before
+ROWS_TO_SCORE = 2048  # at a time
+MIN_COMPILED = 1000  # values in the training rows; fewer are learnt before the compiled loops are loaded
+
+# The members of an ensemble for outlier detection
+WIDE = 64  # columns
+ENSEMBLE_STEPS, MIN_ENSEMBLE_STEPS = 250, 100  # of every member: a blurred table is learnt soon
+MIN_BATCHES = 4  # of a pass: a small table is gone through several times, under other noise
+EM_ROWS = 1000, 5000  # at least, by repetition under other noise, and at most
+VALIDATION_ROWS = 500, 2000  # at least and at most, likewise
+MAX_ROWS_TO_DRAW = 20_000  # from which the centres of small kernel estimates are drawn
+MAX_CENTRES = 4096  # of the sharp kernel estimate
+MEMORY_WIDTH = 0.15  # standard deviations of a column: about as near are rows that are one and the same
+LEAST_MEMORY, MOST_MEMORY = 0.05, 3.0  # odds of a repeated row from which rows are remembered, and that count at most
+FORGOTTEN = 3.0  # times as far below the median as the threshold are rows that are not remembered
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Hyperparameters of a run, every one resolved to a number.
+
+    ``n_steps`` is the length of the learning-rate schedule; None keeps the rate constant. ``trial_steps`` are what a
+    start is given before it is compared with others, ``max_trial_steps`` what it is given at most until one is chosen.
+    ``kernels`` says whether compiled loops may be loaded.
+    """
+
+    max_iter: int
+    batch_size: int
+    n_steps: int | None
+    trial_steps: int
+    learning_rate: float
+    alpha: float
+    n_iter_no_change: int
+    tol: float
+    max_trial_steps: float = math.inf
+    kernels: bool = True
+
+
+def resolve_flow(estimator, n: int) -> FlowSettings:
+    """Depth, hidden layer sizes and bins for ``n`` training rows."""
+    depth = estimator.depth
+    if depth == "auto":
+        recipe = FLOWS.get(estimator.flow) if isinstance(estimator.flow, str) else None
+        depth = (recipe.depth if recipe else None) or DEPTHS[n >= SMALL]
+    sizes = estimator.hidden_layer_sizes
+    if isinstance(sizes, str):
+        sizes = 2 * (WIDTHS[(n >= SMALL) + (n >= LONG)],)
+    bins = estimator.n_bins
+    if bins == "auto":
+        bins = BINS[n >= 1000]
+    hidden = tuple(int(s) for s in np.atleast_1d(sizes))
+    return FlowSettings(int(depth), hidden, int(bins), estimator.ordering)
+
+
+def resolve_plan(estimator, n: int, d: int) -> Plan:
+    """Batch size, number of passes and patience for ``n`` training rows of ``d`` columns.
+
+    The number of steps grows a little faster than the square root of the number of rows, and with the columns up to a
+    point: beyond it each step is so dear that there are fewer. In a long table steps and batch both grow with the root,
+    so that the number of passes stays; in a very long one the number of rows seen does.
+    """
+    root = max(1.0, min(n, VERY_LONG) / LONG) ** 0.5
+    batch_size = estimator.batch_size
+    if batch_size == "auto":
+        batch_size = int(BATCH_SIZE * root)
+    n_batches = max(1, n // batch_size)
+    n_steps = max(MIN_STEPS, STEPS * (min(n, LONG) / 500) ** STEPS_EXPONENT * root)
+    n_steps /= max(1.0, d / COLUMNS_AT_FULL_LENGTH)
+    max_iter = estimator.max_iter
+    if max_iter == "auto":
+        max_iter = max(1, round(n_steps * max(1.0, min(d, COLUMNS_AT_FULL_LENGTH) / 8) ** 0.5 / n_batches))
+    patience = estimator.n_iter_no_change
+    if patience == "auto":
+        patience = max(MIN_PATIENCE, round(PATIENCE * n_steps / n_batches))
+    trial_share = TRIAL_SHARE_OF_SMALL if n < SMALL else TRIAL_SHARE
+    return Plan(
+        max_iter=int(max_iter),
+        batch_size=int(batch_size),
+        n_steps=int(max_iter) * n_batches,
+        trial_steps=max(1, round(min(MAX_TRIAL_STEPS, trial_share * n_steps))),
+        max_trial_steps=math.inf if n <= LONG else MAX_TRIAL_SHARE_OF_LONG * n_steps,
+        learning_rate=float(estimator.learning_rate_init),
+        alpha=float(estimator.alpha),
+        n_iter_no_change=int(patience),
+        tol=float(estimator.tol),
+        kernels=n * d >= MIN_COMPILED,
+    )

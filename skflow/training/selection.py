@@ -1,0 +1,100 @@
+"""The choice between starts: all are trained side by side until one is superior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .fit import Fit
+from .hyperparameters import Plan
+from .trainer import Run
+
+
+@dataclass
+class Candidate:
+    """A flow to train from the start of each fold, and the run that trains it.
+
+    Attributes
+    ----------
+    fits : list of Fit
+        One a fold.
+    run : Run
+    kind : str
+        The kind of preprocessing that it starts from.
+    """
+
+    fits: list[Fit]
+    run: Run
+    kind: str
+
+    def advance(self, n_steps: float, on_iteration: Callable[[Fit], bool]) -> None:
+        """Train up to ``n_steps`` steps in all."""
+        fit = self.fits[0]
+        with fit.threads():
+            self.run.advance(n_steps, lambda progress: on_iteration(fit))
+
+    @property
+    def best_score(self) -> float:
+        """The validation score of its best state."""
+        return self.run.progress.best_score
+
+    def extrapolated_score(self) -> float:
+        """What its validation score may come to."""
+        progress = self.run.progress
+        return progress.best_score if self.run.done else progress.extrapolated_score(self.run.plan.max_iter)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has ended its training."""
+        return self.run.progress.stopped == "interrupted"
+
+    def finish(self) -> Fit:
+        """The fit of the first fold, in its best state."""
+        for trainer in self.run.trainers:
+            trainer.finish()
+        return replace(self.fits[0], optimizer_state=self.run.trainers[0].optimizer.state())
+
+
+def select(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit], bool]) -> Candidate:
+    """Train candidates by turns, and drop those that are inferior whenever the steps of each have doubled.
+
+    Parameters
+    ----------
+    candidates : list of Candidate
+    plan : Plan
+        Says after how many steps they are compared first, and when the best is chosen at the latest.
+    on_iteration : callable
+        Told of the fit after every pass of each; true stops it.
+
+    Returns
+    -------
+    Candidate
+        The best. Where Ctrl-C has ended the training of one, its own is at an end, too.
+    """
+    n_steps = plan.trial_steps
+    while len(candidates) > 1 and n_steps <= plan.max_trial_steps and not all(c.run.done for c in candidates):
+        for candidate in candidates:
+            candidate.advance(n_steps, on_iteration)
+            if candidate.interrupted:
+                best = _best(candidates)
+                best.run.stop("interrupted")
+                return best
+        candidates = _undominated(candidates)
+        n_steps *= 2
+    best = _best(candidates)
+    best.advance(math.inf, on_iteration)
+    return best
+
+
+def _best(candidates):
+    return max(candidates, key=lambda candidate: candidate.best_score)
+
+
+def _undominated(candidates):
+    """Those to which no other is superior both in what it has reached and in what it may reach; of equals the first."""
+    kept: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.best_score):
+        if all(candidate.extrapolated_score() > other.extrapolated_score() for other in kept):
+            kept.append(candidate)
+    return kept

@@ -1,0 +1,31 @@
+"""scikit-learn's own checks of every estimator."""
+
+import pytest
+from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
+
+from ..helpers import ESTIMATORS, quick
+
+MINI_BATCHES = (
+    "a weight scales a row's part in one step where a repeated row takes part in several: with mini-batches and a "
+    "random validation part the two fits meet in expectation only"
+)
+
+
+def expected_failures(estimator):
+    return {"check_sample_weight_equivalence_on_dense_data": MINI_BATCHES}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    [quick(cls) for cls in ESTIMATORS]
+    + [quick(cls, flow="realnvp", depth=2, base="normal", early_stopping=False) for cls in ESTIMATORS],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_every_parameter_is_validated(cls):
+    """`check_estimator` leaves this one out; scikit-learn runs it on its own estimators only."""
+    check_param_validation(cls.__name__, quick(cls))
