@@ -59,6 +59,9 @@ fuzz: venv
 docs: $(VENV)/.docs
 	$(TEST_ENV) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	$(TEST_ENV) $(BIN)/python -m pytest tests/test_docs_site.py
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+		&& command -v chromedriver >/dev/null || echo "The site is built, but without chromium and chromedriver" \
+		"its tests in the browser were skipped. On Debian: apt-get install chromium-driver"
 
 lint: venv
 	$(BIN)/ruff check .

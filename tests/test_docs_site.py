@@ -14,7 +14,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site is not built: make docs"),
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium, chromedriver: make docs says how"),
 ]
 PAGES = [
     "index.html",
