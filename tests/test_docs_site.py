@@ -118,6 +118,18 @@ def test_gallery_has_pictures(browser, address):
     assert len(cards) >= 9
 
 
+def test_code_of_the_gallery_does_not_scroll(browser, address):
+    browser.set_window_size(*SIZES["desktop"])
+    wide = {}
+    for page in sorted((SITE / "auto_examples").glob("plot_*.html")):
+        browser.get(f"{address}/auto_examples/{page.name}")
+        wide[page.name] = browser.execute_script(
+            "return [...document.querySelectorAll('.highlight-Python pre')]"
+            ".filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.innerText)"
+        )
+    assert wide and not any(wide.values()), wide
+
+
 @pytest.mark.parametrize("word", ["GridSearchCV", "FlowDensity", "nats"])
 def test_search_finds(browser, address, word):
     from selenium.webdriver.support.ui import WebDriverWait
