@@ -31,6 +31,7 @@ extensions = [
     "docstrings",
     "import_table",
     "mathml",
+    "readme",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "auto_examples/*.ipynb"]
