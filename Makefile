@@ -73,5 +73,5 @@ format: venv
 
 clean:
 	find skflow \( -name "*.nbi" -o -name "*.nbc" \) -delete
-	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .pytest_cache .ruff_cache examples/.ruff_cache
 	rm -rf docs/_build docs/api docs/auto_examples docs/changelog.rst docs/sg_execution_times.rst
