@@ -10,8 +10,8 @@ FUZZ_TABLES ?= 10000
 TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 # What must hold under the oldest supported scikit-learn too.
-CORE_TESTS := tests/estimators/test_sklearn_checks.py tests/estimators/test_parameters.py tests/estimators/test_input.py tests/estimators/test_composition.py \
-	tests/training/test_training.py tests/estimators/test_callbacks.py
+CORE_TESTS := $(addprefix tests/estimators/,test_sklearn_checks.py test_parameters.py test_input.py test_composition.py \
+	test_callbacks.py) tests/training/test_training.py
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-oldest fuzz docs lint format clean
@@ -51,7 +51,7 @@ test: venv
 test-oldest: $(OLDEST)/.installed
 	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(CORE_TESTS)
 
-# Every property of tests/estimators/test_fuzz.py on its share of the tables; a failure prints the smallest one that was found.
+# Every property on its share of the tables; a failure prints the smallest one that was found.
 fuzz: venv
 	$(TEST_ENV) SKFLOW_FUZZ_TABLES=$(FUZZ_TABLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/estimators/test_fuzz.py
 
@@ -59,6 +59,9 @@ fuzz: venv
 docs: $(VENV)/.docs
 	$(TEST_ENV) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	$(TEST_ENV) $(BIN)/python -m pytest tests/docs/test_docs_site.py
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+		&& command -v chromedriver >/dev/null || echo "The site is built, but without chromium and chromedriver" \
+		"its tests in the browser were skipped. On Debian: apt-get install chromium-driver"
 
 lint: venv
 	$(BIN)/ruff check .
@@ -70,5 +73,5 @@ format: venv
 
 clean:
 	find skflow \( -name "*.nbi" -o -name "*.nbc" \) -delete
-	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .pytest_cache .ruff_cache examples/.ruff_cache
 	rm -rf docs/_build docs/api docs/auto_examples docs/changelog.rst docs/sg_execution_times.rst

@@ -1,6 +1,6 @@
 """What each part of `FlowOutlierDetector` brings: AUC-ROC and average precision, in clean and in contaminated tables.
 
-    python benchmarks/outliers.py FOLDER [--write docs/outliers_ablation.inc] [--distinct]
+    python benchmarks/outliers.py FOLDER [--write docs/benchmarks/outliers_ablation.inc] [--distinct]
 
 FOLDER (or the environment variable SKFLOW_BENCH_DATA) holds one .npz a table, with `X` and `y` (1 for anomalies), such
 as the tables of ADBench. Unsupervised: the whole table is learnt, its outliers included, and the same rows are ranked.

@@ -1,7 +1,7 @@
 """Held-out log-likelihood of the default estimator beside what scikit-learn has, and without each of its parts.
 
     python benchmarks/quality.py [--data FOLDER] [--tables wine,cancer] [--seeds 1]
-    python benchmarks/quality.py --ablation --out docs/quality_ablation.rst
+    python benchmarks/quality.py --ablation --out docs/benchmarks/quality_ablation.inc
 
 Tables: those that scikit-learn bundles and every .npz with an array ``X`` in FOLDER (or in SKFLOW_BENCH_DATA). Rows are
 shuffled and split 80 to 20, both parts cut at 4,000 rows; columns with ties get uniform noise one grid step wide, since

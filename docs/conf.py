@@ -31,9 +31,10 @@ extensions = [
     "docstrings",
     "import_table",
     "mathml",
+    "readme",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "quality_ablation.rst", "README.rst", "auto_examples/*.ipynb"]
+exclude_patterns = ["_build", "auto_examples/*.ipynb"]
 default_role = "py:obj"
 suppress_warnings = ["config.cache"]  # the gallery's settings hold a function
 
@@ -56,7 +57,7 @@ html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_theme_options = {
     "logo": {"text": "skflow"},
     "show_toc_level": 2,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "navbar_align": "left",
     "navbar_persistent": ["search-button"],

@@ -2,9 +2,10 @@
 Outlier scoring in a Pipeline
 =============================
 
-Records go wrong in ways that no single column shows: two fields are swapped, and every value is ordinary by itself. A
-density of all columns together sees that the combination never occurs. Here the detector is the last step of a Pipeline
-that imputes missing values first, on the diabetes table that scikit-learn bundles, in its raw units.
+Records go wrong in ways that no single column shows: two fields are swapped, and every
+value is ordinary by itself. A density of all columns together sees that the combination
+never occurs. Here the detector is the last step of a Pipeline that imputes missing
+values first, on the diabetes table that scikit-learn bundles, in its raw units.
 """
 
 import matplotlib.pyplot as plt
@@ -19,12 +20,14 @@ from sklearn.pipeline import make_pipeline
 from skflow import FlowOutlierDetector
 
 # %%
-# Ten measurements of 442 patients. Of those that are not used for training, 15 get their total cholesterol (s1) and LDL
-# (s2) swapped. Then one value in fifty goes missing.
+# Ten measurements of 442 patients. Of those that are not used for training, 15 get
+# their total cholesterol (s1) and LDL (s2) swapped. Then one value in fifty goes
+# missing.
 
 names = ["age", "bmi", "bp", "s1", "s2", "s3", "s5", "s6"]
 table = load_diabetes(as_frame=True, scaled=False).data[names]
-train, test = (part.copy() for part in train_test_split(table, test_size=0.35, random_state=0))
+parts = train_test_split(table, test_size=0.35, random_state=0)
+train, test = (part.copy() for part in parts)
 rng = np.random.RandomState(0)
 wrong = np.zeros(len(test), dtype=bool)
 wrong[rng.choice(len(test), 15, replace=False)] = True
@@ -33,7 +36,8 @@ for part in (train, test):
     part[:] = part.where(rng.rand(*part.shape) > 0.02)
 
 # %%
-# The detector takes any table that the steps before it hand on. ``predict`` flags, ``decision_function`` ranks.
+# The detector takes any table that the steps before it hand on. ``predict`` flags,
+# ``decision_function`` ranks.
 
 detectors = {"FlowOutlierDetector": FlowOutlierDetector(max_iter=60, random_state=0)}
 detectors["IsolationForest"] = IsolationForest(random_state=0)
@@ -45,13 +49,14 @@ for name, detector in detectors.items():
     area = roc_auc_score(wrong, -scores[name])
     print(f"{name}: area under the ROC curve {area:.2f}")
     print(
-        f"  flagged: {flagged[wrong].sum()} of the 15 swapped rows, {flagged[~wrong].sum()} of {(~wrong).sum()} others"
+        f"  flagged: {flagged[wrong].sum()} of the 15 swapped rows, "
+        f"{flagged[~wrong].sum()} of {(~wrong).sum()} others"
     )
 
 # %%
-# Most of the swapped values would be ordinary in the column where they now stand, but the rows lie off the line on
-# which all others are. The forest cuts one column at a time: it finds the swapped rows too, but only together with many
-# others.
+# Most of the swapped values would be ordinary in the column where they now stand, but
+# the rows lie off the line on which all others are. The forest cuts one column at a
+# time: it finds the swapped rows too, but only together with many others.
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
 blue, red = "#0072B2", "#D55E00"

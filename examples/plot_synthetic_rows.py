@@ -2,9 +2,10 @@
 Synthetic rows, and a test of them
 ==================================
 
-``sample`` draws rows from the fitted density. Are they any good? A picture of the pairs shows the coarse errors. A
-classifier shows the fine ones: trained to tell real rows from drawn ones, it has an area under the ROC curve of 0.5
-where it can't, and of 1 where it always can (the classifier two-sample test).
+``sample`` draws rows from the fitted density. Are they any good? A picture of the pairs
+shows the coarse errors. A classifier shows the fine ones: trained to tell real rows
+from drawn ones, it has an area under the ROC curve of 0.5 where it can't, and of 1
+where it always can (the classifier two-sample test).
 """
 
 import matplotlib.pyplot as plt
@@ -34,13 +35,18 @@ for i, j in np.ndindex(4, 4):
     ax, (x, y) = axes[i, j], (j, i)
     if i == j:
         bins = np.histogram_bin_edges(np.append(real[:, i], drawn[:, i]), 15)
-        ax.hist(real[:, i], bins, histtype="step", color="#D55E00", label="real, held out")
+        ax.hist(
+            real[:, i], bins, histtype="step", color="#D55E00", label="real, held out"
+        )
         ax.hist(drawn[:, i], bins, histtype="step", color="#0072B2", label="drawn")
         ax.set(yticks=[], title=names[i])
     else:
         rows, colour = (real, "#D55E00") if i > j else (drawn, "#0072B2")
         ax.plot(rows[:, x], rows[:, y], ".", color=colour, markersize=4)
-        ax.set(xlim=wine[names[x]].agg(["min", "max"]), ylim=wine[names[y]].agg(["min", "max"]))
+        ax.set(
+            xlim=wine[names[x]].agg(["min", "max"]),
+            ylim=wine[names[y]].agg(["min", "max"]),
+        )
     ax.tick_params(labelsize=7)
 axes[0, 0].legend(fontsize=7)
 plt.show()
@@ -48,8 +54,9 @@ plt.show()
 # %%
 # The classifier's verdict
 # ------------------------
-# Each model draws as many rows as were held out, and a random forest is cross-validated on the mixed table. Ten draws
-# show how much of it is chance; the first line replaces the draw by the training rows, the best that anything could do.
+# Each model draws as many rows as were held out, and a random forest is cross-validated
+# on the mixed table. Six draws show how much of it is chance; the first line replaces
+# the draw by the training rows, the best that anything could do.
 
 
 def two_sample_auc(rows):
@@ -59,12 +66,15 @@ def two_sample_auc(rows):
     return cross_val_score(forest, X, label, cv=4, scoring="roc_auc").mean()
 
 
-gaussian = GaussianMixture(1).fit(train.to_numpy())
+rng = np.random.RandomState(0)
+gaussian = GaussianMixture(1, random_state=rng).fit(train.to_numpy())
 shuffled = train.sample(frac=1, random_state=0).to_numpy()
-independent = np.column_stack([np.random.RandomState(j).permutation(column) for j, column in enumerate(shuffled.T)])
+independent = np.column_stack([rng.permutation(column) for column in shuffled.T])
 results = {
     "real rows": [two_sample_auc(shuffled)],
-    "flow": [two_sample_auc(density.sample(len(real), random_state=seed)) for seed in range(6)],
+    "flow": [
+        two_sample_auc(density.sample(len(real), random_state=i)) for i in range(6)
+    ],
     "one Gaussian": [two_sample_auc(gaussian.sample(len(real))[0]) for _ in range(6)],
     "columns shuffled": [two_sample_auc(independent)],
 }
@@ -73,7 +83,8 @@ for i, (name, values) in enumerate(results.items()):
     ax.plot(values, [i] * len(values), "o", color="#0072B2", alpha=0.6)
     print(f"{name:18} {np.mean(values):.2f}")
 ax.axvline(0.5, color="0.5", linewidth=1)
-ax.set(yticks=range(len(results)), yticklabels=results, xlim=(0.3, 1), xlabel="area under the ROC curve")
+ax.set(yticks=range(len(results)), yticklabels=results)
+ax.set(xlim=(0.3, 1), xlabel="area under the ROC curve")
 ax.set_title("Telling drawn rows from real ones: 0.5 is a coin", fontsize=10)
 ax.invert_yaxis()
 plt.show()

@@ -39,20 +39,7 @@ def _line(line: str, literal: bool) -> tuple[str, bool]:
     return "".join(out), literal
 
 
-def keep_existing(app, docname: str, source: list[str]) -> None:
-    """Leave pages out of the table of contents until they are written."""
-    if docname not in ("user_guide/index", "development"):
-        return
-    folder = app.srcdir / docname.rpartition("/")[0]
-    lines = source[0].splitlines()
-    entry = re.compile(r"   (?!:)(\S+)$")
-    source[0] = "\n".join(
-        line for line in lines if not (match := entry.match(line)) or (folder / f"{match[1]}.rst").exists()
-    )
-
-
 def setup(app) -> dict:
-    """Connect both."""
+    """Connect it."""
     app.connect("autodoc-process-docstring", process, priority=900)
-    app.connect("source-read", keep_existing)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,7 +14,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site is not built: make docs"),
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium, chromedriver: make docs says how"),
 ]
 PAGES = [
     "index.html",
@@ -25,8 +25,10 @@ PAGES = [
     "user_guide/columns.html",
     "user_guide/reading.html",
     "user_guide/displays.html",
-    "tuning.html",
-    "architecture.html",
+    "user_guide/tuning.html",
+    "development/architecture.html",
+    "benchmarks/index.html",
+    "benchmarks/performance.html",
     "changelog.html",
     "auto_examples/index.html",
     "auto_examples/plot_latent_space.html",
@@ -114,6 +116,18 @@ def test_gallery_has_pictures(browser, address):
     browser.get(f"{address}/auto_examples/index.html")
     cards = browser.find_elements("css selector", ".sphx-glr-thumbcontainer img")
     assert len(cards) >= 9
+
+
+def test_code_of_the_gallery_does_not_scroll(browser, address):
+    browser.set_window_size(*SIZES["desktop"])
+    wide = {}
+    for page in sorted((SITE / "auto_examples").glob("plot_*.html")):
+        browser.get(f"{address}/auto_examples/{page.name}")
+        wide[page.name] = browser.execute_script(
+            "return [...document.querySelectorAll('.highlight-Python pre')]"
+            ".filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.innerText)"
+        )
+    assert wide and not any(wide.values()), wide
 
 
 @pytest.mark.parametrize("word", ["GridSearchCV", "FlowDensity", "nats"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-PAGE = Path(__file__).parents[2] / "docs" / "custom_flows.rst"
+PAGE = Path(__file__).parents[2] / "docs" / "user_guide" / "custom_flows.rst"
 
 
 @pytest.fixture
