@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..flows.bijections.bijection import Bijection
 from ..flows.bijections.chain import Chain
+from ..flows.bijections.context_location import ContextLocation
 from ..flows.bijections.embedded_context import EmbeddedContext
 from ..flows.bijections.inverse import Inverse
 from ..flows.bijections.linear import Permutation
@@ -160,6 +161,24 @@ def record_permutation(tape: Tape, link: Permutation, x: Tensor, context: Tensor
 def record_permutation_inverse(tape: Tape, link: Permutation, z: Tensor, context: Tensor | None) -> Mapped:
     """Of log-determinant zero."""
     return _record_order(tape, z, link.undo), None
+
+
+def record_location(tape: Tape, link: ContextLocation, x: Tensor, context: Tensor) -> Recorded:
+    """`ContextLocation`, without a derivative."""
+    return _moved(tape, link, torch.sub, x, context)
+
+
+def record_location_inverse(tape: Tape, link: ContextLocation, z: Tensor, context: Tensor) -> Mapped:
+    """The other direction."""
+    return _moved(tape, link, torch.add, z, context)[:2]
+
+
+def _moved(tape, link, move, x, context):
+    tape.next_link()
+    location, out = tape.scratch(*x.shape), tape.output(*x.shape)
+    tape.add(torch.index_select, context, 1, link.columns, out=location)
+    tape.add(move, x, location, out=out)
+    return out, None, None
 
 
 def record_embedded(tape: Tape, link: EmbeddedContext, x: Tensor, context: Tensor) -> Recorded:

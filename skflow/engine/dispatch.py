@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..flows.bijections.autoregressive import MaskedAutoregressive
 from ..flows.bijections.chain import Chain
+from ..flows.bijections.context_location import ContextLocation
 from ..flows.bijections.coupling import Coupling
 from ..flows.bijections.embedded_context import EmbeddedContext
 from ..flows.bijections.inverse import Inverse
@@ -25,6 +26,7 @@ FORMS = {
     # bijections
     Chain: Form(bijections.record_chain, bijections.record_chain_inverse),
     Inverse: Form(bijections.record_turned, bijections.record_turned_inverse, gradients=False),
+    ContextLocation: Form(bijections.record_location, bijections.record_location_inverse, gradients=False),
     EmbeddedContext: Form(bijections.record_embedded, bijections.record_embedded_inverse, gradients=False),
     Permutation: Form(bijections.record_permutation, bijections.record_permutation_inverse),
     Standardize: Form(preprocessing.record_standardize, gradients=False),

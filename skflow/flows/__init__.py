@@ -4,6 +4,7 @@ from .bijections.autoregressive import MaskedAutoregressive
 from .bijections.bijection import Bijection
 from .bijections.bounded import Bounded
 from .bijections.chain import Chain
+from .bijections.context_location import ContextLocation
 from .bijections.coupling import Coupling
 from .bijections.elementwise import Elementwise
 from .bijections.embedded_context import EmbeddedContext
@@ -44,6 +45,7 @@ __all__ = [
     "Bijection",
     "Bounded",
     "Chain",
+    "ContextLocation",
     "Coupling",
     "Distribution",
     "Elementwise",

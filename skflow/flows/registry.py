@@ -92,9 +92,14 @@ def _coupling(curve: Curve) -> Build:
 
 
 def _autoregressive(curve: Curve) -> Build:
+    """Of a single feature no ordering is open, and without a context its map has no network."""
+
     def build(d, n_context, s):
-        scheme = OrderAgnostic if s.ordering == "agnostic" else MaskedAutoregressive
-        return (scheme if d > 1 else Elementwise)(d, n_context, curve(s), s.hidden_layer_sizes)
+        if d == 1:
+            scheme = MaskedAutoregressive if n_context else Elementwise
+        else:
+            scheme = OrderAgnostic if s.ordering == "agnostic" else MaskedAutoregressive
+        return scheme(d, n_context, curve(s), s.hidden_layer_sizes)
 
     return build
 

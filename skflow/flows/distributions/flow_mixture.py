@@ -1,8 +1,7 @@
-"""The mean of several densities, each blind to one fold of the rows."""
+"""A mixture of several densities, each blind to one fold of the rows."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -19,21 +18,25 @@ def own_log_prob(distribution: Distribution, *rows: Tensor) -> Tensor:
 
 
 class FlowMixture(Distribution):
-    """The mean of K densities; what member k says of a row of the fold that it has not seen is a forecast.
+    """A mixture of K densities; what member k says of a row of the fold that it has not seen is a forecast.
 
     Its methods take, as ``evaluate``, another way to the log-density of a member.
 
     Parameters
     ----------
     members : iterable of Distribution
+    weights : Tensor of shape (K,), optional
+        Of the members; all alike by default.
     """
 
-    def __init__(self, members: Iterable[Distribution]):
+    def __init__(self, members: Iterable[Distribution], weights: Tensor | None = None):
         super().__init__()
         self.members = nn.ModuleList(members)
+        k = len(self.members)
+        self.register_buffer("weights", torch.full((k,), 1 / k) if weights is None else weights)
 
     def log_prob(self, x, context=None, *, evaluate: Evaluate = own_log_prob):
-        return torch.logsumexp(self.member_log_prob(x, context, evaluate=evaluate), 1) - math.log(len(self.members))
+        return torch.logsumexp(self.member_log_prob(x, context, evaluate=evaluate) + self.weights.log(), 1)
 
     def member_log_prob(self, x: Tensor, context: Tensor | None = None, *, evaluate: Evaluate = own_log_prob) -> Tensor:
         """Log-density in nats of rows ``x`` (n, d) under every member, shape (n, K)."""
@@ -54,7 +57,7 @@ class FlowMixture(Distribution):
         return evaluate(self.members[k], x, *([] if context is None else [context]))
 
     def sample(self, n, context=None, generator=None):
-        member = torch.randint(len(self.members), (n,), generator=generator)
+        member = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         rows = [(member == k).nonzero()[:, 0] for k in range(len(self.members))]
         parts = [
             flow.sample(len(some), None if context is None else context[some.to(context.device)], generator)
