@@ -9,9 +9,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 import skflow
 
-ESTIMATORS = [
+ALL = [
     cls for name in skflow.__all__ if inspect.isclass(cls := getattr(skflow, name)) and issubclass(cls, BaseEstimator)
 ]
+SUPERVISED = [cls for cls in ALL if cls().__sklearn_tags__().target_tags.required]
+ESTIMATORS = [cls for cls in ALL if cls not in SUPERVISED]  # which are fitted to a table alone
 SMALL = {"depth": 1, "hidden_layer_sizes": (8,), "n_bins": 4, "max_iter": 5, "random_state": 0}
 
 

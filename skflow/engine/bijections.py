@@ -194,6 +194,10 @@ def record_embedded_inverse(tape: Tape, link: EmbeddedContext, z: Tensor, contex
 def _embedded(tape, link, x, context):
     """Both where the links to come don't write: those of the embedding take over the memory of ``x``."""
     start = _safe(tape, x)
+    if link.columns is not None:
+        seen = context.new_empty(len(context), len(link.columns), context.shape[2])
+        tape.add(torch.index_select, context, 1, link.columns, out=seen)
+        context = seen
     return start, _safe(tape, record(tape, link.embedding, context, None)[0])
 
 

@@ -153,6 +153,21 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
             previous = (None, None)
             if stream.n_seen > len(X):
                 X, weight = stream.X, stream.weight
+
+        def train(on_iteration):
+            seed = make_seed(self.random_state)
+            fitting = self._fitting(self, X, weight, groups, seed, device, bounds, on_iteration)
+            if one_pass:
+                return fitting.one_pass(*previous)
+            return fitting.further(*previous) if go_on else fitting.from_scratch()
+
+        # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
+        self._followed(train, nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y))
+        self._stream = stream
+        return self
+
+    def _followed(self, train: Callable[[Callable[[Fit], bool]], Fit], follow) -> Fit:
+        """Train, with a progress bar and callbacks, and take over what comes of it."""
         bar = None
 
         def on_iteration(fit: Fit) -> bool:
@@ -162,23 +177,14 @@ class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
                 bar.update(fit.progress)
             return announce(lambda: self._fitted_attributes(fit))
 
-        # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
-        follow = nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y)
         # All but the training is many small operations, one after the other.
         with follow as announce, threads_for(0):
-            seed = make_seed(self.random_state)
-            fitting = self._fitting(self, X, weight, groups, seed, device, bounds, on_iteration)
-            if one_pass:
-                fit = fitting.one_pass(*previous)
-            elif go_on:
-                fit = fitting.further(*previous)
-            else:
-                fit = fitting.from_scratch()
+            fit = train(on_iteration)
         if bar:
             bar.close(fit.progress)
-        vars(self).update(self._fitted_attributes(fit), _stream=stream)
+        vars(self).update(self._fitted_attributes(fit))
         self._warn_about(fit)
-        return self
+        return fit
 
     def _joined_stream(self, X, weight):
         """What is remembered of the batches of `partial_fit`, this one included; None where `fit` came first."""

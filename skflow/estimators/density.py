@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..utils.global_settings import shield
 from .base import BaseFlow
 from .sklearn_compat import with_callbacks
 from .table_kinds import refuse_kind
-from .validation import make_seed
+from .validation import check_n_samples, make_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -243,10 +242,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "flow_")
-        if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an integer of at least 1. Got {n_samples!r} instead.")
         generator = torch.Generator().manual_seed(make_seed(random_state))
-        return self._evaluator.sample(int(n_samples), generator)
+        return self._evaluator.sample(check_n_samples(n_samples), generator)
 
     @shield()
     def transform(self, X: ArrayLike) -> np.ndarray:

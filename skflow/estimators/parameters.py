@@ -10,6 +10,8 @@ from collections.abc import Callable
 def adds_to(base: type) -> Callable[[Callable], Callable]:
     """Decorate an ``__init__`` that declares only its own, keyword-only parameters: those of ``base`` are added.
 
+    A parameter that both have takes the default that the decorated one gives it.
+
     The signature that scikit-learn, the documentation and a user's editor read is the complete one.
 
     Parameters
@@ -22,7 +24,8 @@ def adds_to(base: type) -> Callable[[Callable], Callable]:
         own = list(inspect.signature(init).parameters.values())[1:]
         inherited = list(inspect.signature(base.__init__).parameters.values())
         by_position = [p for p in inherited if p.kind is not p.KEYWORD_ONLY]
-        by_name = [p for p in inherited if p.kind is p.KEYWORD_ONLY]
+        names = {p.name for p in own}
+        by_name = [p for p in inherited if p.kind is p.KEYWORD_ONLY and p.name not in names]
 
         @functools.wraps(init)
         def __init__(self, *args, **kwargs):

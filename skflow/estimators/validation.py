@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from ..utils.frames import column_names
 from .table_kinds import column_without_numbers, refuse_kind, refuse_masked
@@ -147,7 +147,9 @@ def check_groups(groups, X: np.ndarray) -> np.ndarray | None:
         raise TypeError(f"groups must hold labels of one kind, all numbers or all text ({error}).") from error
 
 
-def check_bounds(estimator, X: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+def check_bounds(
+    estimator, X: np.ndarray, input_name: str = "X"
+) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
     """Lower and upper bounds of the columns, infinite where there is none; None and None without any.
 
     Rows to fit to that lie outside, where the density is zero, are refused.
@@ -159,16 +161,17 @@ def check_bounds(estimator, X: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] 
         bounds = [bounds] * n_features
     if len(bounds) != n_features:
         raise ValueError(
-            f"bounds has {len(bounds)} entries, but X has {n_features} columns: give one pair (low, high) for all, or "
-            "one pair (or None) a column."
+            f"bounds has {len(bounds)} entries, but {input_name} has {n_features} columns: give one pair (low, high) "
+            "for all, or one pair (or None) a column."
         )
     low, high = np.array([_check_pair(pair, j) for j, pair in enumerate(bounds)]).T.copy()
     outside = (X < low) | (X > high)
     if outside.any():
         j = int(np.flatnonzero(outside.any(0))[0])
         i = int(np.flatnonzero(outside[:, j])[0])
+        column = column_name(estimator, j) if input_name == "X" else f"column {j}"
         raise ValueError(
-            f"{column_name(estimator, j)} of X has {int(outside[:, j].sum())} values outside its bounds "
+            f"{column} of {input_name} has {int(outside[:, j].sum())} values outside its bounds "
             f"({low[j]}, {high[j]}), first {X[i, j]} at row {i}: widen the 'bounds' parameter, or drop those rows."
         )
     return torch.from_numpy(low), torch.from_numpy(high)
@@ -223,3 +226,31 @@ def resolve_device(name: str) -> torch.device:
             f"{name!r} instead ({error})."
         ) from error
     return device
+
+
+def check_targets(estimator, y, n: int) -> np.ndarray:
+    """Validate targets: finite numbers, one row for each row of X; float64 of shape (n,) or (n, n_targets)."""
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None: pass one target, or one "
+            "row of targets, for each row of X."
+        )
+    refuse_masked(y, "y")
+    y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=estimator)
+    if y.ndim not in (1, 2) or len(y) != n:
+        raise ValueError(f"y has shape {y.shape}, expected ({n},) or ({n}, n_targets): one target for each row of X.")
+    return y
+
+
+def check_share(name: str, value) -> float:
+    """Validate a share strictly between zero and one."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1:
+        raise ValueError(f"{name} must be a number between 0 and 1, both excluded. Got {value!r} instead.")
+    return float(value)
+
+
+def check_n_samples(n_samples) -> int:
+    """Validate a number of samples."""
+    if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
+        raise ValueError(f"n_samples must be an integer of at least 1. Got {n_samples!r} instead.")
+    return int(n_samples)

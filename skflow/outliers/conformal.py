@@ -87,3 +87,27 @@ def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:
     q_values = np.empty_like(p_values)
     q_values[order] = np.minimum.accumulate(ranked[::-1])[::-1]
     return q_values
+
+
+def conformal_half_width(pit: np.ndarray, coverage: float) -> float:
+    """How far from 1/2 the level of a new forecast lies at most, with probability ``coverage``.
+
+    Distributional conformal prediction (Chernozhukov, Wüthrich & Zhu 2021, eq. 3): of the calibration rows' levels it
+    is the distance from 1/2 that has ``ceil((n + 1) coverage)`` of them within.
+
+    Parameters
+    ----------
+    pit : ndarray of shape (n,)
+        Levels ``F(y | x)`` of calibration rows, by models that have not seen them.
+    coverage : float
+
+    Returns
+    -------
+    float
+        Less than 1/2, however few rows there are.
+    """
+    distance = np.sort(np.abs(pit - 0.5))
+    n = len(distance)
+    rank = int(np.ceil((n + 1) * coverage))
+    half_width = distance[rank - 1] if rank <= n else max(distance[-1], 0.5 - 1 / (4 * (n + 1)))
+    return min(float(half_width), 0.5 - 1e-12)

@@ -16,11 +16,12 @@ from ..flows.bijections.embedded_context import EmbeddedContext
 from ..flows.distributions.distribution import Distribution
 from ..flows.distributions.order_average import average_over_orderings
 from ..flows.flow import Flow
+from ..flows.registry import FlowSettings
 from ..preprocessing.fit import fit_preprocessing, is_gaussianized
 from . import hyperparameters as hp
 from .data import TableSource
 from .fit import Fit, Fitting
-from .hyperparameters import resolve_flow, resolve_plan
+from .hyperparameters import Plan, resolve_flow, resolve_plan
 from .initialization import build_layers, fit_bases, refit_base
 from .selection import Candidate, select
 from .table import Fold
@@ -42,12 +43,22 @@ class DensityFitting(Fitting):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        estimator, table = self.estimator, self.table
+        table = self.table
         self.n_features = table.x.shape[1]
-        self.folds = table.split(estimator.validation_fraction if estimator.early_stopping else 0.0)
+        self.folds = self._split()
         n = len(self.folds[0].train)
-        self.settings = resolve_flow(estimator, max(1, round(n * table.n_groups / len(table))))
-        self.plan = resolve_plan(estimator, n, self.n_features)
+        self.settings = self._settings(max(1, round(n * table.n_groups / len(table))))
+        self.plan = self._plan(n)
+
+    def _split(self) -> list[Fold]:
+        estimator = self.estimator
+        return self.table.split(estimator.validation_fraction if estimator.early_stopping else 0.0)
+
+    def _settings(self, n: int) -> FlowSettings:
+        return resolve_flow(self.estimator, n)
+
+    def _plan(self, n: int) -> Plan:
+        return resolve_plan(self.estimator, n, self.n_features)
 
     def from_scratch(self) -> Fit:
         """Train from the best of several starts; of a small table then once more on all rows."""

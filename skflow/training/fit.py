@@ -38,6 +38,8 @@ class Fit:
         The precision of the finished flow.
     embedding : Bijection or None
         From the units of the context to the scale of the network.
+    columns : Tensor or None
+        The columns of the context that the flow sees; None for all.
     fold : ndarray of shape (n,) or None
         Of an ensemble the member that has not seen the row.
     optimizer_state : tuple or None
@@ -50,6 +52,7 @@ class Fit:
     settings: FlowSettings
     plan: Plan
     embedding: Bijection | None = None
+    columns: Tensor | None = None
     fold: np.ndarray | None = None
     progress: Progress = field(default_factory=Progress)
     optimizer_state: tuple | None = None
@@ -57,17 +60,18 @@ class Fit:
     @property
     def flow(self) -> Distribution:
         """The whole density, in data units, on the CPU; while training goes on, a copy."""
-        flow = self._whole()
+        flow = self.whole()
         if self.optimizer_state is None:
             flow = copy.deepcopy(flow)
         return flow.to(device="cpu", dtype=self.dtype)
 
-    def _whole(self):
+    def whole(self) -> Distribution:
+        """The whole density, of modules of several precisions and devices that training may still be at work on."""
         if not hasattr(self.latent, "bijection"):
             return Flow(self.preprocessing, self.latent)
         layers = self.latent.bijection
         if self.embedding is not None:
-            layers = EmbeddedContext(layers, self.embedding)
+            layers = EmbeddedContext(layers, self.embedding, self.columns)
         return average_over_orderings(Flow(Chain([self.preprocessing, layers]), self.latent.base))
 
     def threads(self) -> AbstractContextManager[None]:

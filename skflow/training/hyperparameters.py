@@ -72,6 +72,14 @@ MEMORY_WIDTH = 0.15  # standard deviations of a column: about as near are rows t
 LEAST_MEMORY, MOST_MEMORY = 0.05, 3.0  # odds of a repeated row from which rows are remembered, and that count at most
 FORGOTTEN = 3.0  # times as far below the median as the threshold are rows that are not remembered
 
+# Regression
+FOLDS, FOLDS_OF_FEW, FEW = 5, 10, 2000  # flows, each blind to one fold; more of them for fewer rows
+REGRESSION_LENGTH = 0.7  # of a density's steps
+REGRESSION_PATIENCE = 0.15  # of all passes without a better validation score end a run
+MAX_ROWS_FOR_PROCESS, ROWS_TO_TUNE_PROCESS = 2000, 400  # of a Gaussian process: of more there is none
+MAX_COLUMNS_FOR_SCALES = 20  # of more columns the length scale of the process is one for all
+MAX_ROWS_FOR_LOCATION = 200_000  # to which models of the mean are fitted
+
 
 @dataclass(frozen=True)
 class Plan:

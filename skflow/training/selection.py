@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from .fit import Fit
 from .hyperparameters import Plan
@@ -22,17 +24,24 @@ class Candidate:
     run : Run
     kind : str
         The kind of preprocessing that it starts from.
+    combine : callable
+        Makes one fit of those of all folds; by default that of the first.
     """
 
     fits: list[Fit]
     run: Run
     kind: str
+    combine: Callable[[list[Fit]], Fit] = itemgetter(0)
+
+    @functools.cached_property
+    def fit(self) -> Fit:
+        """What the fits of all folds come to."""
+        return self.combine(self.fits)
 
     def advance(self, n_steps: float, on_iteration: Callable[[Fit], bool]) -> None:
         """Train up to ``n_steps`` steps in all."""
-        fit = self.fits[0]
-        with fit.threads():
-            self.run.advance(n_steps, lambda progress: on_iteration(fit))
+        with self.fits[0].threads():
+            self.run.advance(n_steps, lambda progress: on_iteration(self.fit))
 
     @property
     def best_score(self) -> float:
@@ -50,10 +59,10 @@ class Candidate:
         return self.run.progress.stopped == "interrupted"
 
     def finish(self) -> Fit:
-        """The fit of the first fold, in its best state."""
+        """The fit in its best state."""
         for trainer in self.run.trainers:
             trainer.finish()
-        return replace(self.fits[0], optimizer_state=self.run.trainers[0].optimizer.state())
+        return replace(self.fit, optimizer_state=self.run.trainers[0].optimizer.state())
 
 
 def select(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit], bool]) -> Candidate:

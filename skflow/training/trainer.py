@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -42,6 +42,11 @@ class Progress:
         rise = max(0.0, scores[-1] - scores[len(scores) // 2 - 1])
         doublings = math.log2(max(1.0, max_iter / len(scores)))
         return max(self.best_score, scores[-1] + hp.TRUST_IN_RISE * doublings * rise)
+
+    def shifted(self, log_abs_det: float) -> Progress:
+        """The same in other units, to which log-densities lack ``log_abs_det``."""
+        curve, scores = [v - log_abs_det for v in self.loss_curve], [v + log_abs_det for v in self.validation_scores]
+        return replace(self, loss_curve=curve, validation_scores=scores, best_score=self.best_score + log_abs_det)
 
     @property
     def still_rising(self) -> bool:

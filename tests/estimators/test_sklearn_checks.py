@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
 
-from ..helpers import ESTIMATORS, quick
+from ..helpers import ALL, quick
 
 MINI_BATCHES = (
     "a weight scales a row's part in one step where a repeated row takes part in several: with mini-batches and a "
@@ -17,15 +17,15 @@ def expected_failures(estimator):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
-    [quick(cls) for cls in ESTIMATORS]
-    + [quick(cls, flow="realnvp", depth=2, base="normal", early_stopping=False) for cls in ESTIMATORS],
+    [quick(cls) for cls in ALL]
+    + [quick(cls, flow="realnvp", depth=2, base="normal", early_stopping=False) for cls in ALL],
     expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_check(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("cls", ALL)
 def test_every_parameter_is_validated(cls):
     """`check_estimator` leaves this one out; scikit-learn runs it on its own estimators only."""
     check_param_validation(cls.__name__, quick(cls))

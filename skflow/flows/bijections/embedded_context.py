@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from .bijection import Bijection
 
 
@@ -12,15 +14,21 @@ class EmbeddedContext(Bijection):
     ----------
     bijection, embedding : Bijection
         The second one's log-determinant is of no consequence: a context is given.
+    columns : Tensor of int, optional
+        The columns of the context that it sees; all by default.
     """
 
-    def __init__(self, bijection: Bijection, embedding: Bijection):
+    def __init__(self, bijection: Bijection, embedding: Bijection, columns: Tensor | None = None):
         super().__init__()
         self.bijection = bijection
         self.embedding = embedding
+        self.register_buffer("columns", columns)
+
+    def _embedded(self, context):
+        return self.embedding(context if self.columns is None else context[:, self.columns])[0]
 
     def forward(self, x, context=None):
-        return self.bijection(x, self.embedding(context)[0])
+        return self.bijection(x, self._embedded(context))
 
     def inverse(self, z, context=None):
-        return self.bijection.inverse(z, self.embedding(context)[0])
+        return self.bijection.inverse(z, self._embedded(context))
