@@ -3,8 +3,8 @@ Intervals that widen where data is noisy
 ========================================
 
 A regression with one spread for all rows is too sure of some and not sure enough of
-others. ``FlowRegressor`` learns the whole density of the target for every row. Here: how
-exactly the area of a tumour's nuclei could be measured, given their radius.
+others. ``FlowRegressor`` learns the whole density of the target for every row. Here:
+how exactly the area of a tumour's nuclei could be measured, given their radius.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Several targets at once
 =======================
 
-The last two columns of the wine table, hue and the protein content of diluted wine, both
-follow the phenols, and each other. ``FlowRegressor`` learns their joint density given the
+Two columns of the wine table, the hue and the protein content of diluted wine, both
+follow the phenols, and each other. ``FlowRegressor`` learns their joint density given
 other columns, so that draws have the right ones together.
 """
 
