@@ -1,9 +1,15 @@
-"""scikit-learn's callbacks, from its version 1.9 on: ``set_callbacks(ProgressBar())`` follows a fit."""
+"""What is private in scikit-learn, or not in every version of it: it is imported here and nowhere else.
+
+Its callbacks, from version 1.9 on, follow a fit: ``set_callbacks(ProgressBar())``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
 try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupport
@@ -18,6 +24,17 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
+__all__ = [
+    "CALLBACK_STATE",
+    "CallbackSupport",
+    "Interval",
+    "InvalidParameterError",
+    "StrOptions",
+    "fit_context",
+    "follow_fit",
+    "visual_block",
+    "with_callbacks",
+]
 CALLBACK_STATE = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}  # scikit-learn removes these itself, after a fit
 
 
@@ -53,3 +70,14 @@ def follow_fit(estimator, X, y) -> Iterator[Callable[[Callable[[], dict]], bool]
 
     yield announce
     root.call_on_fit_task_end(**data, reconstruction_attributes=latest.get("fitted"))
+
+
+def visual_block(estimator, caption: str):
+    """The block of an estimator in scikit-learn's HTML diagram, with a line under its name."""
+    try:
+        from sklearn.utils._repr_html.estimator import _VisualBlock
+    except ImportError:  # scikit-learn before 1.8
+        from sklearn.utils._estimator_html_repr import _VisualBlock
+
+    name = type(estimator).__name__
+    return _VisualBlock("single", estimator, names=name, name_details=str(estimator), name_caption=caption)
