@@ -38,7 +38,7 @@ class FlowSettings:
     hidden_layer_sizes : sequence of int
         Of each layer's network.
     n_bins : int
-        Bins of a spline, components of a mixture, units of a sigmoidal curve; a polynomial's degree follows from it.
+        Bins of a spline, components of a mixture, units of a sigmoidal map; a polynomial's degree follows from it.
     ordering : str
         Of the columns of autoregressive layers: one of `ORDERINGS`.
     """
@@ -50,7 +50,7 @@ class FlowSettings:
 
 
 Build = Callable[[int, int, FlowSettings], Bijection]
-Curve = Callable[[FlowSettings], Univariate]
+BuildUnivariate = Callable[[FlowSettings], Univariate]
 
 
 @dataclass(frozen=True)
@@ -78,23 +78,23 @@ class FlowRecipe:
     ordered: bool = False
 
 
-def _elementwise(curve: Curve) -> Build:
-    return lambda d, n_context, s: Elementwise(d, n_context, curve(s), s.hidden_layer_sizes)
+def _elementwise(univariate: BuildUnivariate) -> Build:
+    return lambda d, n_context, s: Elementwise(d, n_context, univariate(s), s.hidden_layer_sizes)
 
 
-def _coupling(curve: Curve) -> Build:
+def _coupling(univariate: BuildUnivariate) -> Build:
     """A single feature has none to be conditioned on: its map is element-wise."""
 
     def build(d, n_context, s):
-        return (Coupling if d > 1 else Elementwise)(d, n_context, curve(s), s.hidden_layer_sizes)
+        return (Coupling if d > 1 else Elementwise)(d, n_context, univariate(s), s.hidden_layer_sizes)
 
     return build
 
 
-def _autoregressive(curve: Curve) -> Build:
+def _autoregressive(univariate: BuildUnivariate) -> Build:
     def build(d, n_context, s):
         scheme = OrderAgnostic if s.ordering == "agnostic" else MaskedAutoregressive
-        return (scheme if d > 1 else Elementwise)(d, n_context, curve(s), s.hidden_layer_sizes)
+        return (scheme if d > 1 else Elementwise)(d, n_context, univariate(s), s.hidden_layer_sizes)
 
     return build
 
@@ -144,12 +144,12 @@ def _squares(s: FlowSettings) -> Univariate:
     return SumOfSquares(max(1, s.n_bins // 2))
 
 
-def _coupled(curve: Curve, **more) -> FlowRecipe:
-    return FlowRecipe((_coupling(curve),), permuted=True, **more)
+def _coupled(univariate: BuildUnivariate, **more) -> FlowRecipe:
+    return FlowRecipe((_coupling(univariate),), permuted=True, **more)
 
 
-def _masked(curve: Curve, **more) -> FlowRecipe:
-    return FlowRecipe((_autoregressive(curve),), permuted=True, ordered=True, **more)
+def _masked(univariate: BuildUnivariate, **more) -> FlowRecipe:
+    return FlowRecipe((_autoregressive(univariate),), permuted=True, ordered=True, **more)
 
 
 FLOWS: dict[str, FlowRecipe] = {

@@ -44,7 +44,7 @@ HIDDEN = (16,)
 INF = math.inf
 
 # Univariate maps: name -> map
-CURVES = {
+UNIVARIATE = {
     "additive": Additive(),
     "affine": Affine(),
     "spline": RationalQuadraticSpline(6),
@@ -108,7 +108,7 @@ BASES = {
 features = pytest.mark.parametrize("d", [1, 2, 5])
 contexts = pytest.mark.parametrize("n_context", [0, 3], ids=["free", "context"])
 bijections = pytest.mark.parametrize("name", BIJECTIONS)
-curves = pytest.mark.parametrize("name", CURVES)
+univariates = pytest.mark.parametrize("name", UNIVARIATE)
 
 
 def build(name, d, n_context, std=0.3, dtype=torch.float64):
@@ -409,65 +409,65 @@ def test_chain_initialises_each_link_on_what_reaches_it():
 # --- univariate maps -------------------------------------------------------------------------------------------------
 
 
-def draw_params(curve, n, std, dtype=torch.float64):
+def draw_params(univariate, n, std, dtype=torch.float64):
     torch.manual_seed(1)
-    return std * torch.randn(curve.n_params, n, dtype=dtype)
+    return std * torch.randn(univariate.n_params, n, dtype=dtype)
 
 
-@curves
-def test_curve_zero_parameters_are_the_identity(name):
-    curve = CURVES[name]
+@univariates
+def test_univariate_zero_parameters_are_the_identity(name):
+    univariate = UNIVARIATE[name]
     x = torch.linspace(-30, 30, 601, dtype=torch.float64)
-    z, log_slope = curve.forward(x, torch.zeros(curve.n_params, 601, dtype=torch.float64))
+    z, log_slope = univariate.forward(x, torch.zeros(univariate.n_params, 601, dtype=torch.float64))
     torch.testing.assert_close(z, x, atol=1e-12, rtol=0)
     torch.testing.assert_close(log_slope, torch.zeros_like(x), atol=1e-12, rtol=0)
 
 
-@curves
+@univariates
 @pytest.mark.parametrize("std", [0.5, 3.0])
-def test_curve_round_trip(name, std):
-    curve = CURVES[name]
-    params = draw_params(curve, 4000, std)
+def test_univariate_round_trip(name, std):
+    univariate = UNIVARIATE[name]
+    params = draw_params(univariate, 4000, std)
     x = 3 * torch.randn(4000, dtype=torch.float64)
-    z, log_slope = curve.forward(x, params)
-    back, log_slope_back = curve.inverse(z, params)
+    z, log_slope = univariate.forward(x, params)
+    back, log_slope_back = univariate.inverse(z, params)
     torch.testing.assert_close(back, x, atol=1e-9, rtol=0)
     torch.testing.assert_close(log_slope_back, -log_slope, atol=1e-8, rtol=0)
 
 
-@curves
+@univariates
 @pytest.mark.parametrize("std", [0.5, 3.0])
-def test_curve_log_slope_against_autodiff(name, std):
-    curve = CURVES[name]
-    params = draw_params(curve, 2000, std)
+def test_univariate_log_slope_against_autodiff(name, std):
+    univariate = UNIVARIATE[name]
+    params = draw_params(univariate, 2000, std)
     x = (3 * torch.randn(2000, dtype=torch.float64)).requires_grad_()
-    z, log_slope = curve.forward(x, params)
+    z, log_slope = univariate.forward(x, params)
     (slope,) = torch.autograd.grad(z.sum(), x)
     torch.testing.assert_close(log_slope, slope.log(), atol=1e-9, rtol=0)
 
 
-@curves
-def test_curve_gradients(name):
+@univariates
+def test_univariate_gradients(name):
     """All four derivatives of either direction against finite differences."""
-    curve = CURVES[name]
-    params = draw_params(curve, 6, 0.5).requires_grad_()
+    univariate = UNIVARIATE[name]
+    params = draw_params(univariate, 6, 0.5).requires_grad_()
     x = torch.tensor([-7.0, -2.1, -0.3, 0.4, 1.9, 8.0], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(curve.forward, (x, params), atol=1e-6, rtol=1e-4)
-    assert torch.autograd.gradcheck(curve.inverse, (x, params), atol=1e-6, rtol=1e-4)
+    assert torch.autograd.gradcheck(univariate.forward, (x, params), atol=1e-6, rtol=1e-4)
+    assert torch.autograd.gradcheck(univariate.inverse, (x, params), atol=1e-6, rtol=1e-4)
 
 
-@curves
+@univariates
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 10.0, 1e3, 1e6, 1e12, 1e30])
-def test_curve_extreme_inputs(name, dtype, size):
+def test_univariate_extreme_inputs(name, dtype, size):
     """Finite both ways with finite gradients, under parameters of standard deviation 3; the way back is right."""
-    curve = CURVES[name]
-    params = draw_params(curve, 200, 3.0, dtype).requires_grad_()
+    univariate = UNIVARIATE[name]
+    params = draw_params(univariate, 200, 3.0, dtype).requires_grad_()
     x = torch.full((200,), size, dtype=dtype)
     x[::2] *= -1
     x.requires_grad_()
-    z, log_slope = curve.forward(x, params)
-    back, log_slope_back = curve.inverse(z.detach(), params)
+    z, log_slope = univariate.forward(x, params)
+    back, log_slope_back = univariate.inverse(z.detach(), params)
     for value in (z, log_slope, back, log_slope_back):
         assert value.isfinite().all()
     for value in (log_slope, log_slope_back):
@@ -477,30 +477,30 @@ def test_curve_extreme_inputs(name, dtype, size):
         assert ((back - x).abs() / (1 + x.abs())).max() < 1e-9
 
 
-@curves
-def test_curve_increases_and_its_slope_is_bounded(name):
-    curve = CURVES[name]
+@univariates
+def test_univariate_increases_and_its_slope_is_bounded(name):
+    univariate = UNIVARIATE[name]
     x = torch.linspace(-12, 12, 2001, dtype=torch.float64)
     for seed in range(20):
         torch.manual_seed(seed)
-        params = (3 * torch.randn(curve.n_params, 1, dtype=torch.float64)).expand(-1, 2001)
-        z, log_slope = curve.forward(x, params)
+        params = (3 * torch.randn(univariate.n_params, 1, dtype=torch.float64)).expand(-1, 2001)
+        z, log_slope = univariate.forward(x, params)
         assert (z.diff() > 0).all()
         assert log_slope.abs().max() < 16
 
 
-@curves
-def test_curve_start(name):
-    curve = CURVES[name]
-    start = curve.start()
-    assert start.shape == (curve.n_params, 1)
-    z, log_slope = curve.forward(torch.linspace(-3, 3, 50), start.expand(-1, 50))
+@univariates
+def test_univariate_start(name):
+    univariate = UNIVARIATE[name]
+    start = univariate.start()
+    assert start.shape == (univariate.n_params, 1)
+    z, log_slope = univariate.forward(torch.linspace(-3, 3, 50), start.expand(-1, 50))
     assert log_slope.abs().max() < 1.5  # near the identity
-    fitted = curve.start(torch.randn(4, 100))
-    assert fitted.shape in ((curve.n_params, 1), (curve.n_params, 4))
+    fitted = univariate.start(torch.randn(4, 100))
+    assert fitted.shape in ((univariate.n_params, 1), (univariate.n_params, 4))
 
 
-def test_root_of_awkward_curves():
+def test_root_of_awkward_functions():
     """Flat, steep and kinked; roots at the ends of the bracket and in the middle."""
     target = torch.linspace(-1, 1, 41, dtype=torch.float64)
     cases = {
@@ -508,11 +508,11 @@ def test_root_of_awkward_curves():
         "steep": (lambda x: (torch.tanh(1e6 * x), (1e6 / torch.cosh((1e6 * x).clamp(-300, 300)) ** 2).log()), 1.0),
         "kinked": (lambda x: (torch.where(x > 0, x, 1e-3 * x), torch.where(x > 0, 0.0, math.log(1e-3))), 2e3),
     }
-    for name, (curve, reach) in cases.items():
+    for name, (function, reach) in cases.items():
         edge = torch.full_like(target, reach)
         with torch.no_grad():
-            x = bracketed_root(curve, target, -edge, edge)
-            assert (curve(x)[0] - target).abs().max() < 1e-9, name
+            x = bracketed_root(function, target, -edge, edge)
+            assert (function(x)[0] - target).abs().max() < 1e-9, name
 
 
 def test_root_gradient_is_the_implicit_functions():
