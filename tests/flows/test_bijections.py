@@ -1,4 +1,4 @@
-"""The contract of every bijection, univariate map and base distribution: a new one enters by one row of a table."""
+"""The contract of every bijection and univariate map: a new one enters by one row of a table."""
 
 import copy
 import math
@@ -17,8 +17,8 @@ from skflow.flows import (
     Chain,
     Coupling,
     Elementwise,
+    EmbeddedContext,
     FlowSettings,
-    GaussianMixture,
     Inverse,
     LogTails,
     MarginalGaussianization,
@@ -32,8 +32,6 @@ from skflow.flows import (
     Rotation,
     SigmoidMixture,
     Standardize,
-    StandardNormal,
-    StudentT,
     SumOfSquares,
     Sylvester,
     build_flow,
@@ -70,6 +68,13 @@ def _marginal(d, c):
     return MarginalGaussianization(torch.arange(d), knots_x, knots_z, slopes, torch.tensor([[0.0, 0.3]] * d))
 
 
+def _embedded(d, c):
+    if not c:
+        pytest.skip("has a context to embed")
+    embedding = Chain([Standardize(torch.linspace(-1, 1, c), torch.full((c,), 2.0)), LU(c)])
+    return EmbeddedContext(Chain([ActNorm(d), MaskedAutoregressive(d, c, Affine(), HIDDEN)]), embedding)
+
+
 # Bijections: name -> (builder of (n_features, n_context), starts as the identity, conditions on a context)
 BIJECTIONS = {
     "permutation": (lambda d, c: Permutation.random(d), False, False),
@@ -86,24 +91,16 @@ BIJECTIONS = {
     "order-agnostic": (lambda d, c: OrderAgnostic(d, c, RationalQuadraticSpline(4), HIDDEN), True, True),
     "inverse": (lambda d, c: Inverse(MaskedAutoregressive(d, c, Affine(), HIDDEN)), True, True),
     "chain": (lambda d, c: Chain([LU(d), Elementwise(d, c, MixtureCDF(3), HIDDEN)]), False, True),
+    "embedded context": (_embedded, True, True),
     "planar": (lambda d, c: Planar(d, c, HIDDEN), True, True),
     "radial": (lambda d, c: Radial(d, c, HIDDEN), True, True),
     "sylvester": (lambda d, c: Sylvester(d, c, HIDDEN), True, True),
     "sylvester-narrow": (lambda d, c: Sylvester(d, c, HIDDEN, n_columns=2), True, True),
 }
+CONDITIONAL = {"embedded context"}  # cannot do without a context
 SETTINGS = FlowSettings(2, HIDDEN, 4)
 for _name in FLOWS:
     BIJECTIONS[f"flow:{_name}"] = (lambda d, c, name=_name: build_flow(name, d, c, SETTINGS), False, True)
-
-BASES = {
-    "normal": lambda d: StandardNormal(d),
-    "student-t": lambda d: StudentT(torch.linspace(1.5, 60, d), torch.linspace(-1, 1, d), torch.linspace(0.5, 2, d)),
-    "mixture": lambda d: GaussianMixture(
-        torch.tensor([0.2, 0.8]),
-        torch.stack([torch.full((d,), -1.0), torch.full((d,), 1.5)]),
-        torch.stack([torch.eye(d) + 0.3 * torch.ones(d, d).tril(-1), 0.7 * torch.eye(d)]),
-    ),
-}
 
 features = pytest.mark.parametrize("d", [1, 2, 5])
 contexts = pytest.mark.parametrize("n_context", [0, 3], ids=["free", "context"])
@@ -147,7 +144,8 @@ def test_identity_at_initialisation(name, d):
     if not identity or (name == "coupling" and d == 1):
         pytest.skip("is not meant to start as the identity, or has no feature to leave as it is")
     x = torch.randn(20, d)
-    z, log_abs_det = builder(d, 0)(x)
+    n_context = 3 * (name in CONDITIONAL)
+    z, log_abs_det = builder(d, n_context)(x, torch.randn(20, n_context) if n_context else None)
     torch.testing.assert_close(z, x, atol=1e-5, rtol=0)
     torch.testing.assert_close(log_abs_det, torch.zeros(20), atol=1e-5, rtol=0)
 
@@ -221,12 +219,12 @@ def test_rows_do_not_mix(name, n_context):
 
 @bijections
 def test_gradients_reach_every_parameter(name):
-    bijection, x, context = build(name, 3, 0)
+    bijection, x, context = build(name, 3, 3 * (name in CONDITIONAL))
     if not list(bijection.parameters()):
         pytest.skip("has no parameters")
     for function in (bijection, bijection.inverse):
         bijection.zero_grad()
-        z, log_abs_det = function(x)
+        z, log_abs_det = function(x, context)
         (z.square().sum() + log_abs_det.sum()).backward()
         for label, p in bijection.named_parameters():
             assert p.grad is not None, label
@@ -406,6 +404,16 @@ def test_chain_initialises_each_link_on_what_reaches_it():
     torch.testing.assert_close(z.std(0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
 
 
+@torch.no_grad()
+def test_embedded_context_initialises_the_bijection_that_it_conditions():
+    x, context = 7 * torch.randn(300, 2) + 3, torch.randn(300, 3)
+    bijection = _embedded(2, 3)
+    assert bijection.reads_rows
+    bijection.initialise(x, context)
+    z, _ = bijection(x, context)
+    torch.testing.assert_close(z.std(0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
+
+
 # --- univariate maps -------------------------------------------------------------------------------------------------
 
 
@@ -526,71 +534,3 @@ def test_root_gradient_is_the_implicit_functions():
         )
 
     assert torch.autograd.gradcheck(root, (scale, target))
-
-
-# --- base distributions ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=BASES)
-def base(request):
-    torch.manual_seed(0)
-    return lambda d: BASES[request.param](d).double()
-
-
-@features
-def test_base_density_is_that_of_its_normal_scores(base, d):
-    """log p(z) = log N(u) + log |det du/dz| for u = to_normal(z)."""
-    base = base(d)
-    z = 1.5 * torch.randn(6, d).double()
-    log_det = jacobian_log_dets(lambda r, _: (base.to_normal(r),), z, None)
-    normal = StandardNormal(d).double().log_prob(base.to_normal(z))
-    torch.testing.assert_close(base.log_prob(z), normal + log_det, atol=1e-8, rtol=0)
-
-
-@features
-@torch.no_grad()
-def test_base_round_trip(base, d):
-    base = base(d)
-    z = 1.5 * torch.randn(100, d).double()
-    torch.testing.assert_close(base.from_normal(base.to_normal(z)), z, atol=1e-9, rtol=0)
-    torch.testing.assert_close(base.to_normal(base.from_normal(z)), z, atol=1e-9, rtol=0)
-
-
-@features
-@torch.no_grad()
-def test_base_sample_has_normal_scores(base, d):
-    base = base(d)
-    u = base.to_normal(base.sample(20_000, torch.Generator().manual_seed(0)))
-    assert u.mean(0).abs().max() < 0.03
-    assert (u.std(0) - 1).abs().max() < 0.03
-    assert (torch.corrcoef(u.t()) - torch.eye(d)).abs().max() < 0.03 if d > 1 else True
-
-
-@features
-def test_base_gradients_at_extremes(base, d):
-    for size in (0.0, 1.0, 1e3, 1e6, 1e9):
-        z = torch.full((2, d), size, dtype=torch.float64, requires_grad=True)
-        module = base(d)
-        log_prob = module.log_prob(z)
-        log_prob.sum().backward()
-        assert log_prob.isfinite().all()
-        assert z.grad.isfinite().all()
-        assert all(p.grad.isfinite().all() for p in module.parameters())
-
-
-def test_student_t_is_fitted_to_the_tails():
-    torch.manual_seed(0)
-    t = torch.distributions.StudentT(3.0, 1.0, 2.0).sample((4000,))
-    base = StudentT.fit(torch.stack([t, torch.randn(4000)], 1))
-    assert 2 < base.df[0] < 4.5 < 20 < base.df[1]
-    torch.testing.assert_close(base.loc, torch.tensor([1.0, 0.0]).double(), atol=0.15, rtol=0)
-    torch.testing.assert_close(base.log_scale.exp(), torch.tensor([2.0, 1.0]).double(), atol=0.15, rtol=0)
-
-
-def test_student_t_scores_do_not_underflow():
-    base = StudentT(torch.tensor([1.0, 5.0, 100.0]), torch.zeros(3), torch.ones(3)).double()
-    z = torch.tensor([[1e6, -1e6, 1e6], [1e-3, 1e12, -40.0]]).double()
-    with torch.no_grad():
-        u = base.to_normal(z)
-        torch.testing.assert_close(base.from_normal(u), z, atol=0, rtol=1e-8)
-    assert u.isfinite().all()

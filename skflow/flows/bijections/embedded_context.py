@@ -19,6 +19,13 @@ class EmbeddedContext(Bijection):
         self.bijection = bijection
         self.embedding = embedding
 
+    @property
+    def reads_rows(self):
+        return self.bijection.reads_rows
+
+    def initialise(self, x, context=None):
+        self.bijection.initialise(x, self.embedding(context)[0])
+
     def forward(self, x, context=None):
         return self.bijection(x, self.embedding(context)[0])
 
