@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
+from sklearn.base import _fit_context as fit_context  # noqa: F401
+from sklearn.utils._param_validation import Interval as Interval
+from sklearn.utils._param_validation import InvalidParameterError as InvalidParameterError
+from sklearn.utils._param_validation import StrOptions as StrOptions
 
 try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupport
@@ -24,17 +26,6 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-__all__ = [
-    "CALLBACK_STATE",
-    "CallbackSupport",
-    "Interval",
-    "InvalidParameterError",
-    "StrOptions",
-    "fit_context",
-    "follow_fit",
-    "visual_block",
-    "with_callbacks",
-]
 CALLBACK_STATE = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}  # scikit-learn removes these itself, after a fit
 
 
