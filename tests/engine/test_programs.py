@@ -14,6 +14,7 @@ from skflow.flows import (
     Affine,
     Chain,
     Coupling,
+    Elementwise,
     EmbeddedContext,
     Flow,
     FlowSettings,
@@ -256,6 +257,21 @@ def test_programs_embed_the_context_as_the_module_does():
 @pytest.mark.parametrize("base", ["normal", "mixture"])
 def test_gradients_given_an_embedded_context(base):
     assert_gradients_are_autograds(Flow(embedded(), BASES[base]()), 2)
+
+
+def test_a_base_distribution_takes_the_context_of_every_call():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base = Flow(Elementwise(D, 2, Affine(), (8,)), StandardNormal(D))
+        flow = Flow(Coupling(D, 2, Affine(), (8,)), base).double()
+        with torch.no_grad():
+            for p in flow.parameters():
+                p.add_(0.3 * torch.randn_like(p))
+    x = given(300, 1, 2)
+    program = program_of(flow, *x)
+    for some in (x, given(300, 2, 2), given(200, 3, 2)):
+        torch.testing.assert_close(program(*some), flow.log_prob(*some).detach(), rtol=1e-11, atol=1e-11)
+    assert_gradients_are_autograds(flow, 2)
 
 
 class Shifted(Affine):
