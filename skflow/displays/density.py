@@ -128,7 +128,7 @@ class DensityDisplay:
                 f"them with features=, for example features={table.names[:3]}."
             )
         panels = density_panels(estimator, table, columns, given, grid_resolution, n_samples, random_state)
-        display = cls(**vars(panels), points=table.rows[:, columns])
+        display = cls(**panels, points=table.rows[:, columns])
         return display.plot(ax=ax, **plot_params)
 
     def plot(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import combinations
 from numbers import Integral
 
 import numpy as np
@@ -13,26 +13,6 @@ from ..utils.frames import column_names, frame_like
 
 MARGIN = 0.12  # of the columns' range, on either side
 SHARE_OUTSIDE = 0.002  # of the rows, on either side, that the picture may leave out
-
-
-@dataclass(frozen=True)
-class Panels:
-    """Densities of the chosen columns, one by one and in pairs.
-
-    Attributes
-    ----------
-    names : list of str
-    grids : list of ndarray of shape (m,)
-    curves : list of ndarray of shape (m,)
-        The density of each column on its grid.
-    surfaces : dict of (int, int) to ndarray of shape (m, m)
-        The density of column i (along the second axis) and column j (along the first) for i < j.
-    """
-
-    names: list[str]
-    grids: list[np.ndarray]
-    curves: list[np.ndarray]
-    surfaces: dict[tuple[int, int], np.ndarray]
 
 
 class Table:
@@ -73,16 +53,17 @@ def density_panels(
     grid_resolution: int,
     n_samples: int,
     random_state,
-) -> Panels:
-    """Evaluate a density for a picture; the arguments are those of `DensityDisplay.from_estimator`."""
+) -> dict:
+    """Evaluate a density for a picture: the names, grids, curves and surfaces of a `DensityDisplay`.
+
+    The arguments are those of `DensityDisplay.from_estimator`.
+    """
     grids = [_grid(table.rows[:, j], grid_resolution) for j in columns]
-    names = [table.names[j] for j in columns]
-    if given is not None:
-        point = _point(table, given)
-        return _slices(estimator, table, columns, names, grids, point)
-    if len(columns) == len(table.names) <= 2:
-        return _slices(estimator, table, columns, names, grids, table.rows[0])
-    return _marginals(estimator, columns, names, grids, n_samples, random_state)
+    if given is not None or len(columns) == len(table.names) <= 2:
+        curves, surfaces = _slices(estimator, table, columns, grids, _point(table, given))
+    else:
+        curves, surfaces = _marginals(estimator, columns, grids, n_samples, random_state)
+    return {"names": [table.names[j] for j in columns], "grids": grids, "curves": curves, "surfaces": surfaces}
 
 
 def _grid(values, resolution):
@@ -94,36 +75,28 @@ def _grid(values, resolution):
 def _point(table, given):
     """One value for every column: those of ``given``, else the median."""
     point = np.median(table.rows, axis=0)
-    if isinstance(given, str):
-        if given != "median":
-            raise ValueError(f"given must be None, 'median' or a dict of column to value. Got {given!r} instead.")
-        return point
-    for feature, value in given.items():
+    if isinstance(given, str) and given != "median":
+        raise ValueError(f"given must be None, 'median' or a dict of column to value. Got {given!r} instead.")
+    for feature, value in given.items() if isinstance(given, Mapping) else ():
         point[table.column(feature)] = value
     return point
 
 
-def _slices(estimator, table, columns, names, grids, point):
+def _slices(estimator, table, columns, grids, point):
     """The density with all other columns fixed at ``point``, as a density of those that vary."""
     exact = len(columns) == len(table.names) <= 2
-    surfaces = {}
-    for b in range(len(columns)):
-        for a in range(b):
-            first, second = np.meshgrid(grids[a], grids[b])
-            rows = np.tile(point, (first.size, 1))
-            rows[:, columns[a]], rows[:, columns[b]] = first.ravel(), second.ravel()
-            density = _density(estimator, table, rows, exact).reshape(first.shape)
-            surfaces[a, b] = density if exact else density / _mass(density, grids[a], grids[b])
-    if len(columns) == 2:
-        curves = [surfaces[0, 1].sum(0) * _step(grids[1]), surfaces[0, 1].sum(1) * _step(grids[0])]
-        return Panels(names, grids, curves, surfaces)
-    curves = []
-    for a, grid in enumerate(grids):
-        rows = np.tile(point, (len(grid), 1))
-        rows[:, columns[a]] = grid
-        density = _density(estimator, table, rows, exact)
-        curves.append(density if exact else density / (density.sum() * _step(grid)))
-    return Panels(names, grids, curves, surfaces)
+
+    def along(*axes):
+        mesh = np.meshgrid(*(grids[a] for a in axes))
+        rows = np.tile(point, (mesh[0].size, 1))
+        rows[:, [columns[a] for a in axes]] = np.stack([values.ravel() for values in mesh], 1)
+        density = _density(estimator, table, rows, exact).reshape(mesh[0].shape)
+        return density if exact else density / (density.sum() * np.prod([_step(grids[a]) for a in axes]))
+
+    surfaces = {(a, b): along(a, b) for a, b in combinations(range(len(grids)), 2)}
+    if len(grids) == 2:
+        return [surfaces[0, 1].sum(0) * _step(grids[1]), surfaces[0, 1].sum(1) * _step(grids[0])], surfaces
+    return [along(a) for a in range(len(grids))], surfaces
 
 
 def _density(estimator, table, rows, exact):
@@ -134,7 +107,7 @@ def _density(estimator, table, rows, exact):
     return np.exp(log_density if exact else log_density - highest)
 
 
-def _marginals(estimator, columns, names, grids, n_samples, random_state):
+def _marginals(estimator, columns, grids, n_samples, random_state):
     """Histograms of drawn rows, smoothed a little: what remains when the other columns are integrated out."""
     from scipy.ndimage import gaussian_filter
 
@@ -146,18 +119,13 @@ def _marginals(estimator, columns, names, grids, n_samples, random_state):
         )
     rows = _sample(estimator, n_samples, random_state)[:, columns]
     edges = [np.append(grid - _step(grid) / 2, grid[-1] + _step(grid) / 2) for grid in grids]
-    width = 1.5 * len(grids[0]) / 60
-    curves = []
-    for a, grid in enumerate(grids):
-        counts = np.histogram(rows[:, a], edges[a])[0].astype(float)
-        curves.append(gaussian_filter(counts, width, mode="constant") / (len(rows) * _step(grid)))
-    surfaces = {}
-    for b in range(len(columns)):
-        for a in range(b):
-            counts = np.histogram2d(rows[:, b], rows[:, a], (edges[b], edges[a]))[0]
-            cell = _step(grids[a]) * _step(grids[b])
-            surfaces[a, b] = gaussian_filter(counts, width, mode="constant") / (len(rows) * cell)
-    return Panels(names, grids, curves, surfaces)
+
+    def along(*axes):
+        counts = np.histogramdd(rows[:, axes], [edges[a] for a in axes])[0]
+        cell = np.prod([_step(grids[a]) for a in axes])
+        return gaussian_filter(counts, 1.5 * len(grids[0]) / 60, mode="constant") / (len(rows) * cell)
+
+    return [along(a) for a in range(len(grids))], {(a, b): along(b, a) for a, b in combinations(range(len(grids)), 2)}
 
 
 def _sample(estimator, n_samples, random_state):
@@ -170,10 +138,6 @@ def _sample(estimator, n_samples, random_state):
 
 def _step(grid):
     return grid[1] - grid[0]
-
-
-def _mass(density, first, second):
-    return density.sum() * _step(first) * _step(second)
 
 
 def mass_levels(density: np.ndarray, shares: Sequence[float]) -> list[float]:

@@ -20,7 +20,7 @@ from ..flows.bijections.context_location import ContextLocation
 from ..flows.bijections.embedded_context import EmbeddedContext
 from ..flows.bijections.inverse import Inverse
 from ..flows.bijections.linear import Permutation
-from .tape import Tape
+from .tape import Graph, Tape
 from .tiles import fill_tiles, from_tiles
 
 Mapped = tuple[Tensor, Tensor | None]
@@ -61,34 +61,25 @@ def record_rows(tape: Tape, direction: Callable, x: Tensor, context: Tensor | No
 
 
 def _record_plain(tape, link, x, context):
-    """With a graph that lasts from a run of the tape to that of the derivative, where there will be one."""
-    kept, params = [], list(link.parameters())
-    trained = [p for p in params if p.requires_grad]
-
-    def forward(rows, context):
-        with torch.set_grad_enabled(tape.keeps):
-            rows = rows.detach().requires_grad_(tape.keeps)
-            results = link(rows, context)
-        kept[:] = [rows, *results] if tape.keeps else []
-        return [result.detach() for result in results]
+    """By torch's operations and differentiation on rows."""
+    graph = Graph(tape, lambda rows: link(rows, _rows(context)), link.parameters())
 
     def back(tape, grad_z, grad_log_abs_det, to_input):
         tape.next_link()
         grad_x = tape.output(*x.shape)
-        grads = [torch.empty_like(p, requires_grad=False) if p.requires_grad else None for p in params]
+        grads = [torch.empty_like(p, requires_grad=False) if p.requires_grad else None for p in link.parameters()]
 
         def pull_back():
-            rows, z, log_abs_det = kept
-            total = (z * _rows(grad_z)).sum() + (log_abs_det * _rows(grad_log_abs_det)).sum()
-            grad_rows, *own = torch.autograd.grad(total, [rows, *trained], allow_unused=True)
+            grad_rows, *own = graph.gradients(_rows(grad_z), _rows(grad_log_abs_det))
             fill_tiles(grad_x, grad_rows)
-            for grad, new in zip([grad for grad in grads if grad is not None], own):
-                grad.zero_() if new is None else grad.copy_(new)
+            for into, grad in zip(grads, own):
+                if into is not None:
+                    into.copy_(grad)
 
-        tape.add(torch.enable_grad()(pull_back))
+        tape.add(pull_back)
         return grad_x, grads
 
-    return *record_rows(tape, forward, x, context), back
+    return *record_rows(tape, lambda rows, _: graph(rows), x, context), back
 
 
 class _Total:

@@ -1,4 +1,4 @@
-"""Calls of compiled loops, which the threads of torch's own team share."""
+"""Calls of compiled loops, which torch's own threads share."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..flows.distributions.distribution import LOG_2PI, Distribution
 from ..flows.distributions.gaussian_mixture import GaussianMixture
 from ..flows.distributions.normal import StandardNormal
-from .tape import Tape
+from .tape import Graph, Tape
 from .tiles import from_tiles, to_tiles
 
 Recorded = tuple[Tensor, Callable]
@@ -25,7 +25,13 @@ def record(tape: Tape, base: Distribution, z: Tensor, context: Tensor | None) ->
     """The form of the class, or torch's operations and differentiation on rows."""
     form = tape.forms.get(type(base))
     if form is None or (tape.keeps and not form.gradients):
-        return _record(tape, base, z, lambda z: _differentiable(tape, base, z, context), _differentiate)
+        n = len(z) * z.shape[2]
+
+        def log_prob(z):
+            return [to_tiles(base.log_prob(from_tiles(z, n), None if context is None else from_tiles(context, n)))]
+
+        graph = Graph(tape, log_prob, base.parameters())
+        return _record(tape, base, z, graph, lambda base, grad_log_prob: graph.gradients(grad_log_prob))
     return form.record(tape, base, z, context)
 
 
@@ -53,20 +59,6 @@ def _record(tape, base, z, evaluate, pull_back):
 
     tape.add(run)
     return out, back
-
-
-def _differentiable(tape, base, z, context):
-    n = len(z) * z.shape[2]
-    with torch.set_grad_enabled(tape.keeps):
-        z = z.detach().requires_grad_(tape.keeps)
-        log_prob = to_tiles(base.log_prob(from_tiles(z, n), None if context is None else from_tiles(context, n)))
-    return log_prob.detach(), z, log_prob
-
-
-def _differentiate(base, grad_log_prob, z, log_prob):
-    variables = [z, *base.parameters()]
-    grads = iter(torch.autograd.grad(log_prob, [v for v in variables if v.requires_grad], grad_log_prob))
-    return [next(grads) if v.requires_grad else None for v in variables]
 
 
 def record_normal(tape: Tape, base: StandardNormal, z: Tensor, context: Tensor | None) -> Recorded:

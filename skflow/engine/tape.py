@@ -7,10 +7,11 @@ looking up attributes. All of that is done once, when the evaluation is recorded
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -80,6 +81,32 @@ class Tape:
     def output(self, *shape: int) -> Tensor:
         """Memory for what goes on to the next link."""
         return self.like.new_empty(shape) if self.keeps else self._output.take(shape)
+
+
+class Graph:
+    """A function from tensors to several others, and of ``parameters``, with torch's own derivative.
+
+    The graph lasts from a run of the tape to that of the derivative.
+    """
+
+    def __init__(self, tape: Tape, function: Callable, parameters: Iterable[Tensor] = ()):
+        self._keeps, self._function, self._parameters = tape.keeps, function, list(parameters)
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """The results, without a graph."""
+        with torch.set_grad_enabled(self._keeps):
+            inputs = tuple(v.detach().requires_grad_(self._keeps) for v in inputs)
+            results = self._function(*inputs)
+        if self._keeps:
+            self._variables, self._results = [*inputs, *self._parameters], list(results)
+        return [result.detach() for result in results]
+
+    def gradients(self, *grad_results: Tensor) -> list[Tensor | None]:
+        """With respect to the inputs of the last call and to the parameters; None for those that are not trained."""
+        results, grads = zip(*(pair for pair in zip(self._results, grad_results) if pair[0].requires_grad))
+        trained = [v for v in self._variables if v.requires_grad]
+        grads = iter(torch.autograd.grad(results, trained, grads, allow_unused=True, materialize_grads=True))
+        return [next(grads) if v.requires_grad else None for v in self._variables]
 
 
 class _Blocks:

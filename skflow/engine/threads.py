@@ -1,6 +1,6 @@
 """How many threads take part: torch's own, for the size of the work and for what else the machine does.
 
-Torch's operations and the compiled loops share one team of threads: a second one would fight with the first, whose
+Torch's operations and the compiled loops share one pool of threads: a second one would fight with the first, whose
 threads keep their cores busy for a while after every operation.
 """
 

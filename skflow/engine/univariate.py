@@ -20,7 +20,7 @@ from ..flows.univariate.univariate import Univariate
 from .blocks import UNIVARIATE, pack
 from .calls import Call, Step, queue_fields
 from .compiler import load, loop
-from .tape import Tape
+from .tape import Graph, Tape
 from .tiles import LANES
 
 WORK_PER_PARAMETER = 10  # of a value, in multiply-adds
@@ -97,28 +97,23 @@ def record(tape: Tape, univariate: Univariate, x: Tensor, params: Tensor) -> Rec
     """The form of the class, or torch's operations and differentiation."""
     if form := tape.forms.get(type(univariate)):
         return form.record(tape, univariate, x, params)
-    z, log_abs_det, kept = tape.output(*x.shape), tape.keep(len(x), x.shape[2]), []
+    z, log_abs_det = tape.output(*x.shape), tape.keep(len(x), x.shape[2])
+    graph = Graph(tape, univariate.forward)
 
     def evaluate():
-        with torch.set_grad_enabled(tape.keeps):
-            kept[:] = x.detach(), params.movedim(2, 0).detach()
-            if tape.keeps:
-                kept[:] = (v.requires_grad_() for v in kept)
-            kept.extend(univariate.forward(*kept))
-        z.copy_(kept[2].detach())
-        torch.sum(kept[3].detach(), 1, out=log_abs_det)
+        mapped, log_slope = graph(x, params.movedim(2, 0))
+        z.copy_(mapped)
+        torch.sum(log_slope, 1, out=log_abs_det)
 
     def back(tape, grad_z, grad_log_abs_det, grad_params):
         grad_x = tape.output(*x.shape)
 
         def pull_back():
-            *variables, mapped, log_slope = kept
-            total = (mapped * grad_z).sum() + (log_slope * grad_log_abs_det[:, None]).sum()
-            own = torch.autograd.grad(total, variables)
-            grad_x.copy_(own[0])
-            grad_params.copy_(own[1].movedim(0, 2))
+            own_x, own_params = graph.gradients(grad_z, grad_log_abs_det[:, None].expand_as(grad_z))
+            grad_x.copy_(own_x)
+            grad_params.copy_(own_params.movedim(0, 2))
 
-        tape.add(torch.enable_grad()(pull_back))
+        tape.add(pull_back)
         return grad_x
 
     tape.add(evaluate)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..engine import threads_for
@@ -24,7 +23,7 @@ from ..training.reservoir import Stream
 from ..utils.closest import closest
 from ..utils.user_warnings import warn_user
 from .repr import ReprSupport
-from .sklearn_compat import CALLBACK_STATE, CallbackSupport, follow_fit
+from .sklearn_compat import CALLBACK_STATE, CallbackSupport, Interval, InvalidParameterError, StrOptions, follow_fit
 from .validation import (
     check_bounds,
     check_groups,

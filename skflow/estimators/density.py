@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, _fit_context
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..utils.global_settings import shield
 from .base import BaseFlow
-from .sklearn_compat import with_callbacks
+from .sklearn_compat import fit_context, with_callbacks
 from .table_kinds import refuse_kind
 from .validation import check_n_samples, make_seed
 
@@ -129,7 +129,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     """
 
     @shield()
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
         self,
@@ -174,7 +174,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             return self._fit_flow(X, y, sample_weight, groups, go_on=self.warm_start)
 
     @shield()
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train on a batch of rows: one pass, without a validation part.
 

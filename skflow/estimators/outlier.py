@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import OutlierMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .. import engine
@@ -23,7 +22,7 @@ from ..utils.frames import frame_like
 from ..utils.global_settings import shield
 from .base import AUTO, NON_NEGATIVE, BaseFlow
 from .parameters import adds_to
-from .sklearn_compat import with_callbacks
+from .sklearn_compat import Interval, StrOptions, fit_context, with_callbacks
 from .validation import check_weights
 
 MARGIN = 1e-3  # of the way to a typical row: the threshold lies that far above the row it is to flag, clear of rounding
@@ -150,7 +149,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         self.trimmed = trimmed
 
     @shield()
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..inference.predictive import Predictive
@@ -18,7 +18,7 @@ from ..training.regression import RegressionFitting
 from ..utils.global_settings import shield
 from .base import BaseFlow
 from .parameters import adds_to
-from .sklearn_compat import follow_fit, with_callbacks
+from .sklearn_compat import fit_context, follow_fit, with_callbacks
 from .validation import (
     check_bounds,
     check_n_samples,
@@ -124,7 +124,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         self.alpha = alpha
 
     @shield()
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit by maximum likelihood.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .sklearn_compat import visual_block
+
 
 class ReprSupport:
     """Puts a line such as "nsf, depth 3: -0.67 nats per held-out row" under the name in the HTML diagram."""
@@ -19,11 +21,4 @@ class ReprSupport:
 
     def _sk_visual_block_(self):
         """scikit-learn's hook for the diagram; it draws a plain block where this raises."""
-        try:
-            from sklearn.utils._repr_html.estimator import _VisualBlock
-        except ImportError:  # scikit-learn before 1.8
-            from sklearn.utils._estimator_html_repr import _VisualBlock
-
-        return _VisualBlock(
-            "single", self, names=type(self).__name__, name_details=str(self), name_caption=self._caption()
-        )
+        return visual_block(self, self._caption())

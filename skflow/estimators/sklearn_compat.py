@@ -1,9 +1,17 @@
-"""scikit-learn's callbacks, from its version 1.9 on: ``set_callbacks(ProgressBar())`` follows a fit."""
+"""What is private in scikit-learn, or not in every version of it: it is imported here and nowhere else.
+
+Its callbacks, from version 1.9 on, follow a fit: ``set_callbacks(ProgressBar())``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from sklearn.base import _fit_context as fit_context  # noqa: F401
+from sklearn.utils._param_validation import Interval as Interval
+from sklearn.utils._param_validation import InvalidParameterError as InvalidParameterError
+from sklearn.utils._param_validation import StrOptions as StrOptions
 
 try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupport
@@ -53,3 +61,14 @@ def follow_fit(estimator, X, y) -> Iterator[Callable[[Callable[[], dict]], bool]
 
     yield announce
     root.call_on_fit_task_end(**data, reconstruction_attributes=latest.get("fitted"))
+
+
+def visual_block(estimator, caption: str):
+    """The block of an estimator in scikit-learn's HTML diagram, with a line under its name."""
+    try:
+        from sklearn.utils._repr_html.estimator import _VisualBlock
+    except ImportError:  # scikit-learn before 1.8
+        from sklearn.utils._estimator_html_repr import _VisualBlock
+
+    name = type(estimator).__name__
+    return _VisualBlock("single", estimator, names=name, name_details=str(estimator), name_caption=caption)

@@ -37,7 +37,7 @@ def refuse_kind(X, name: str = "X") -> None:
             f"2 dimensions: numpy.lib.recfunctions.structured_to_unstructured({name}) makes one of its fields."
         )
     if getattr(dtype, "kind", None) in ("m", "M"):
-        raise TypeError(f"{name} holds {_dates(dtype)} (dtype {dtype}): {_remedy_of_dates(name, dtype)}")
+        _refuse_dates(name, name, dtype)
 
 
 def refuse_masked(X, name: str) -> None:
@@ -64,8 +64,7 @@ def _refuse_dates_in_frame(X, name):
     dtypes = X.dtypes if hasattr(X, "dtypes") else [field.type for field in X.schema]
     for column, dtype in zip(column_names(X), dtypes):
         if _is_temporal(dtype):
-            remedy = _remedy_of_dates(f"{name}[{column!r}]", dtype)
-            raise TypeError(f"Column {column!r} of {name} holds {_dates(dtype)} (dtype {dtype}): {remedy}")
+            _refuse_dates(f"Column {column!r} of {name}", f"{name}[{column!r}]", dtype)
 
 
 def _is_temporal(dtype):
@@ -74,17 +73,13 @@ def _is_temporal(dtype):
     return getattr(dtype, "kind", None) in ("m", "M") or str(dtype).startswith(TEMPORAL)
 
 
-def _is_difference(dtype):
-    return getattr(dtype, "kind", None) == "m" or str(dtype).lower().startswith("duration")
-
-
-def _dates(dtype):
-    return "time differences" if _is_difference(dtype) else "dates or times"
-
-
-def _remedy_of_dates(what, dtype):
-    differences = what if _is_difference(dtype) else f"{what} - {what}.min()"
-    return f"turn them into numbers, such as the seconds in {differences}, or drop them."
+def _refuse_dates(holder, what, dtype):
+    is_difference = getattr(dtype, "kind", None) == "m" or str(dtype).lower().startswith("duration")
+    kind, differences = ("time differences", what) if is_difference else ("dates or times", f"{what} - {what}.min()")
+    raise TypeError(
+        f"{holder} holds {kind} (dtype {dtype}): turn them into numbers, such as the seconds in {differences}, or drop "
+        "them."
+    )
 
 
 def column_without_numbers(X) -> str:

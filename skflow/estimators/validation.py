@@ -13,6 +13,14 @@ from ..utils.frames import column_names
 from .table_kinds import column_without_numbers, refuse_kind, refuse_masked
 
 LEAST_WEIGHT = 1e-30  # of the largest one: float32 holds it
+REMEDIES = {  # of errors of scikit-learn's and torch's, by a part of the message
+    "minimum of": "Pass a table of at least one column.",
+    "Complex data": "Pass the real and imaginary parts as columns of their own.",
+    "with dim": "Give X two dimensions: X.reshape(len(X), -1) makes one row of each sample.",
+    "COO matrix": "Pass dense columns: X.sparse.to_dense().",
+    "inhomogeneous": "Every row of X needs the same number of columns.",
+    "ScalarType": "Pass X.float() or X.double().",
+}
 
 
 def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
@@ -50,21 +58,8 @@ def _remedy(message, X, min_rows):
         return "X is None: pass a table of shape (n_samples, n_features)."
     if "minimum of" in message and "sample" in message:
         return f"Pass at least {min_rows} row{'s' if min_rows > 1 else ''}."
-    if "minimum of" in message and "feature" in message:
-        return "Pass a table of at least one column."
-    if "Complex data" in message:
-        return "Pass the real and imaginary parts as columns of their own."
-    if "with dim" in message:
-        return "Give X two dimensions: X.reshape(len(X), -1) makes one row of each sample."
-    if "COO matrix" in message:
-        return "Pass dense columns: X.sparse.to_dense()."
-    if "inhomogeneous" in message:
-        return "Every row of X needs the same number of columns."
-    if "ScalarType" in message:
-        return "Pass X.float() or X.double()."
-    if "Expected" in message:
-        return ""
-    return column_without_numbers(X)
+    known = (remedy for part, remedy in REMEDIES.items() if part in message)
+    return next(known, None) or ("" if "Expected" in message else column_without_numbers(X))
 
 
 def _check_finite(estimator, X, names):
@@ -73,8 +68,7 @@ def _check_finite(estimator, X, names):
     bad = ~np.isfinite(X)
     if not bad.any():
         return
-    j = int(np.flatnonzero(bad.any(0))[0])
-    i = int(np.flatnonzero(bad[:, j])[0])
+    i, j = _first(bad)
     kind, remedy = (
         ("NaN", "drop those rows or impute them, for example with sklearn.impute.SimpleImputer")
         if np.isnan(X[i, j])
@@ -84,6 +78,12 @@ def _check_finite(estimator, X, names):
         f"Input X contains {kind}: {column_name(estimator, j, names)}, first at row {i} ({int(bad.sum())} such values "
         f"in {int(bad.any(0).sum())} columns). {type(estimator).__name__} needs finite numbers; {remedy}."
     )
+
+
+def _first(mask):
+    """Row and column of the first entry of the first column that has any."""
+    j, i = np.argwhere(mask.T)[0]
+    return i, j
 
 
 def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
@@ -112,16 +112,13 @@ def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
         raise ValueError(
             f"sample_weight.shape == {weight.shape}, expected {(len(X),)}: pass one weight for each row of X."
         )
-    if not np.isfinite(weight).all():
-        i = int(np.flatnonzero(~np.isfinite(weight))[0])
-        raise ValueError(
-            f"Input sample_weight contains NaN or infinity: {weight[i]} at row {i}; weights must be finite."
-        )
-    if (weight < 0).any():
-        i = int(np.flatnonzero(weight < 0)[0])
-        raise ValueError(
-            f"Negative values in data passed to `sample_weight`: {weight[i]} at row {i}; weights must be >= 0."
-        )
+    for bad, problem, demand in (
+        (~np.isfinite(weight), "Input sample_weight contains NaN or infinity", "finite"),
+        (weight < 0, "Negative values in data passed to `sample_weight`", ">= 0"),
+    ):
+        if bad.any():
+            i = int(bad.argmax())
+            raise ValueError(f"{problem}: {weight[i]} at row {i}; weights must be {demand}.")
     if not weight.any():
         raise ValueError("sample_weight is zero for every row: at least one row needs a positive weight.")
     largest = weight.max()
@@ -167,8 +164,7 @@ def check_bounds(
     low, high = np.array([_check_pair(pair, j) for j, pair in enumerate(bounds)]).T.copy()
     outside = (X < low) | (X > high)
     if outside.any():
-        j = int(np.flatnonzero(outside.any(0))[0])
-        i = int(np.flatnonzero(outside[:, j])[0])
+        i, j = _first(outside)
         column = column_name(estimator, j) if input_name == "X" else f"column {j}"
         raise ValueError(
             f"{column} of {input_name} has {int(outside[:, j].sum())} values outside its bounds "

@@ -38,7 +38,7 @@ class FlowSettings:
     hidden_layer_sizes : sequence of int
         Of each layer's network.
     n_bins : int
-        Bins of a spline, components of a mixture, units of a sigmoidal curve; a polynomial's degree follows from it.
+        Bins of a spline, components of a mixture, units of a sigmoidal map; a polynomial's degree follows from it.
     ordering : str
         Of the columns of autoregressive layers: one of `ORDERINGS`.
     """
@@ -50,7 +50,6 @@ class FlowSettings:
 
 
 Build = Callable[[int, int, FlowSettings], Bijection]
-Curve = Callable[[FlowSettings], Univariate]
 
 
 @dataclass(frozen=True)
@@ -78,20 +77,20 @@ class FlowRecipe:
     ordered: bool = False
 
 
-def _elementwise(curve: Curve) -> Build:
-    return lambda d, n_context, s: Elementwise(d, n_context, curve(s), s.hidden_layer_sizes)
+def _elementwise(univariate: str) -> Build:
+    return lambda d, n_context, s: Elementwise(d, n_context, UNIVARIATE[univariate](s), s.hidden_layer_sizes)
 
 
-def _coupling(curve: Curve) -> Build:
+def _coupling(univariate: str) -> Build:
     """A single feature has none to be conditioned on: its map is element-wise."""
 
     def build(d, n_context, s):
-        return (Coupling if d > 1 else Elementwise)(d, n_context, curve(s), s.hidden_layer_sizes)
+        return (Coupling if d > 1 else Elementwise)(d, n_context, UNIVARIATE[univariate](s), s.hidden_layer_sizes)
 
     return build
 
 
-def _autoregressive(curve: Curve) -> Build:
+def _autoregressive(univariate: str) -> Build:
     """Of a single feature no ordering is open, and without a context its map has no network."""
 
     def build(d, n_context, s):
@@ -99,7 +98,7 @@ def _autoregressive(curve: Curve) -> Build:
             scheme = MaskedAutoregressive if n_context else Elementwise
         else:
             scheme = OrderAgnostic if s.ordering == "agnostic" else MaskedAutoregressive
-        return scheme(d, n_context, curve(s), s.hidden_layer_sizes)
+        return scheme(d, n_context, UNIVARIATE[univariate](s), s.hidden_layer_sizes)
 
     return build
 
@@ -121,57 +120,40 @@ def _permuted_lu(d: int) -> Bijection:
     return Chain([LU(d), Permutation.random(d)])
 
 
-def _additive(s: FlowSettings) -> Univariate:
-    return Additive()
+UNIVARIATE: dict[str, Callable[[FlowSettings], Univariate]] = {
+    "additive": lambda s: Additive(),
+    "affine": lambda s: Affine(),
+    "spline": lambda s: RationalQuadraticSpline(s.n_bins),
+    "mixture": lambda s: MixtureCDF(s.n_bins),
+    "sigmoids": lambda s: SigmoidMixture(s.n_bins),
+    "bernstein": lambda s: BernsteinPolynomial(s.n_bins),
+    "squares": lambda s: SumOfSquares(max(1, s.n_bins // 2)),
+}
 
 
-def _affine(s: FlowSettings) -> Univariate:
-    return Affine()
+def _coupled(univariate: str, **more) -> FlowRecipe:
+    return FlowRecipe((_coupling(univariate),), permuted=True, **more)
 
 
-def _spline(s: FlowSettings) -> Univariate:
-    return RationalQuadraticSpline(s.n_bins)
-
-
-def _mixture(s: FlowSettings) -> Univariate:
-    return MixtureCDF(s.n_bins)
-
-
-def _sigmoids(s: FlowSettings) -> Univariate:
-    return SigmoidMixture(s.n_bins)
-
-
-def _bernstein(s: FlowSettings) -> Univariate:
-    return BernsteinPolynomial(s.n_bins)
-
-
-def _squares(s: FlowSettings) -> Univariate:
-    return SumOfSquares(max(1, s.n_bins // 2))
-
-
-def _coupled(curve: Curve, **more) -> FlowRecipe:
-    return FlowRecipe((_coupling(curve),), permuted=True, **more)
-
-
-def _masked(curve: Curve, **more) -> FlowRecipe:
-    return FlowRecipe((_autoregressive(curve),), permuted=True, ordered=True, **more)
+def _masked(univariate: str, **more) -> FlowRecipe:
+    return FlowRecipe((_autoregressive(univariate),), permuted=True, ordered=True, **more)
 
 
 FLOWS: dict[str, FlowRecipe] = {
-    "nice": _coupled(_additive, last=(_plain(ActNorm),)),
-    "realnvp": _coupled(_affine),
-    "glow": FlowRecipe((_plain(ActNorm), _plain(_permuted_lu), _coupling(_affine))),
-    "made": _masked(_affine, depth=1),
-    "made-mog": _masked(_mixture, depth=1),
-    "maf": _masked(_affine),
-    "maf-mog": _masked(_affine, last=(_autoregressive(_mixture),)),
-    "iaf": FlowRecipe((_inverse(_autoregressive(_affine)),), permuted=True, ordered=True),
-    "nsf": _masked(_spline),
-    "nsf-coupling": _coupled(_spline),
-    "naf": _masked(_sigmoids),
-    "bpf": _masked(_bernstein),
-    "sos": _masked(_squares),
-    "gaussianization": FlowRecipe((_elementwise(_mixture), _plain(Rotation)), last=(_elementwise(_mixture),)),
+    "nice": _coupled("additive", last=(_plain(ActNorm),)),
+    "realnvp": _coupled("affine"),
+    "glow": FlowRecipe((_plain(ActNorm), _plain(_permuted_lu), _coupling("affine"))),
+    "made": _masked("affine", depth=1),
+    "made-mog": _masked("mixture", depth=1),
+    "maf": _masked("affine"),
+    "maf-mog": _masked("affine", last=(_autoregressive("mixture"),)),
+    "iaf": FlowRecipe((_inverse(_autoregressive("affine")),), permuted=True, ordered=True),
+    "nsf": _masked("spline"),
+    "nsf-coupling": _coupled("spline"),
+    "naf": _masked("sigmoids"),
+    "bpf": _masked("bernstein"),
+    "sos": _masked("squares"),
+    "gaussianization": FlowRecipe((_elementwise("mixture"), _plain(Rotation)), last=(_elementwise("mixture"),)),
     "planar": FlowRecipe((_of_context(Planar),), depth=16),
     "radial": FlowRecipe((_of_context(Radial),), depth=16),
     "sylvester": FlowRecipe((_of_context(Sylvester),), depth=8),

@@ -43,7 +43,7 @@ def fit_preprocessing(
         The numbers of those to fit to, in random order: of many, the first ones are enough.
     low, high : Tensor of shape (d,) or None
     kind : {"gaussianized", "linear", "winsorised"}, default="gaussianized"
-        "gaussianized" scales by quantiles and bends the columns that gain from it towards the normal distribution;
+        "gaussianized" scales by quantiles and Gaussianizes the columns that gain from it;
         "linear", by mean and standard deviation, keeps straight lines between rows straight; so does "winsorised", by
         median and winsorised deviation of all rows, which a twentieth of outliers at each end does not move.
     """

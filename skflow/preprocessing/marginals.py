@@ -9,17 +9,17 @@ from torch import Tensor
 from ..flows.bijections.marginal_gaussianization import LOG_2PI, MarginalGaussianization
 
 MIN_ROWS = 30
-MIN_GAIN = 0.01  # nats a row by which a curve must beat a normal distribution on rows that it has not seen
+MIN_GAIN = 0.01  # nats a row by which a spline must beat a normal distribution on rows that it has not seen
 MIN_GAIN_OF_FINE, FINE = 0.1, 4  # nats a row by which more knots must beat fewer, and how many times as many
 MAX_ROWS_TO_COMPARE = 4_000
-MAX_ROWS_TO_SCORE = 1_000  # of each half, when curves are compared with normal distributions
+MAX_ROWS_TO_SCORE = 1_000  # of each half, when splines are compared with normal distributions
 MAX_ROWS = 200_000  # quantiles of a larger table are read off a regular subsample
 MIN_STEP = 1e-6  # least distance between knots, in units of the column's spread
 MAX_TAIL_INDEX = 1.5
 
 
 def far_from_normal(x: Tensor) -> list[tuple[Tensor, int]]:
-    """Numbers of the columns that gain from being Gaussianized, by how fine their curves are to be.
+    """Numbers of the columns that gain from being Gaussianized, by how fine their splines are to be.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def far_from_normal(x: Tensor) -> list[tuple[Tensor, int]]:
     Returns
     -------
     list of (columns, fineness)
-        Columns (c,), where a curve fitted to one half of the rows gives the other half a higher likelihood than a
+        Columns (c,), where a spline fitted to one half of the rows gives the other half a higher likelihood than a
         normal distribution does, and of them, with more knots, those where these raise it once more, by much: columns
         with values of very different scales. None of the parts is empty.
     """
@@ -39,10 +39,10 @@ def far_from_normal(x: Tensor) -> list[tuple[Tensor, int]]:
     halves = x[:n_half], x[n_half : 2 * n_half]
     train, test = torch.cat(halves, 1), torch.cat(halves[::-1], 1)[:MAX_ROWS_TO_SCORE]
     normal, coarse, fine = (
-        torch.cat(score.chunk(2, 1)) for score in (_normal(train, test), *(_curve(train, test, k) for k in (1, FINE)))
+        torch.cat(score.chunk(2, 1)) for score in (_normal(train, test), *(_spline(train, test, k) for k in (1, FINE)))
     )
-    curved, uneven = _gains(coarse - normal, MIN_GAIN), _gains(fine - coarse, MIN_GAIN_OF_FINE)
-    parts = ((curved & ~uneven, 1), (curved & uneven, FINE))
+    gaining, uneven = _gains(coarse - normal, MIN_GAIN), _gains(fine - coarse, MIN_GAIN_OF_FINE)
+    parts = ((gaining & ~uneven, 1), (gaining & uneven, FINE))
     return [(columns, k) for mask, k in parts if len(columns := torch.arange(x.shape[1], device=x.device)[mask])]
 
 
@@ -58,7 +58,7 @@ def _normal(train, test):
     return -0.5 * ((test - mean) / std) ** 2 - std.log() - 0.5 * LOG_2PI
 
 
-def _curve(train, test, fineness):
+def _spline(train, test, fineness):
     return fit_marginals(train, torch.arange(train.shape[1], device=train.device), fineness).column_log_density(test)
 
 

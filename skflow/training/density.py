@@ -108,10 +108,9 @@ class DensityFitting(Fitting):
             if kind == "gaussianized" and not any(map(is_gaussianized, preprocessing)):
                 continue
             starts = [self._start(*some) for some in zip(folds, preprocessing, embeddings)]
-            layers = [self._layers(*some) for some in zip(preprocessing, embeddings, typical)]
-            parts = preprocessing, embeddings, layers
+            layers = [self._layers(*some) for some in zip(starts, typical)]
             latent, held_out = (
-                [self._latent(*some) if len(some[-1]) else None for some in zip(*parts, rows)]
+                [self._latent(*some) if len(some[-1]) else None for some in zip(starts, layers, rows)]
                 for rows in (typical, judges)
             )
             choices = fit_bases(name, latent, held_out, table.rng)
@@ -142,20 +141,21 @@ class DensityFitting(Fitting):
         return Candidate([replace(fit, progress=run.progress) for fit in fits], run, kind)
 
     @torch.no_grad()
-    def _scaled(self, preprocessing, embedding, rows) -> tuple[Tensor, Tensor | None]:
-        return preprocessing(self.table.x[rows])[0].float(), self.table.embedded(rows, embedding)
+    def _scaled(self, start, rows) -> tuple[Tensor, ...]:
+        """Rows on the scale of the network, and their contexts where there are any."""
+        z = start.preprocessing(self.table.x[rows])[0].float()
+        return (z,) if start.embedding is None else (z, self.table.embedded(rows, start.embedding))
 
-    def _layers(self, preprocessing, embedding, rows):
-        z, context = self._scaled(preprocessing, embedding, rows[: hp.INITIAL_ROWS])
-        return build_layers(self.estimator.flow, self.settings, self.seed, z, context)
+    def _layers(self, start, rows):
+        rows = self._scaled(start, rows[: hp.INITIAL_ROWS])
+        return build_layers(self.estimator.flow, self.settings, self.seed, *rows)
 
     @torch.no_grad()
-    def _latent(self, preprocessing, embedding, layers, rows):
+    def _latent(self, start, layers, rows):
         """Rows as the base of an untrained flow meets them; a standard normal has nothing to be fitted to them."""
         if self.estimator.base == "normal":
             return torch.empty(0, self.n_features)
-        z, context = self._scaled(preprocessing, embedding, rows[: hp.MAX_BASE_ROWS])
-        some = (z,) if context is None else (z, context)
+        some = self._scaled(start, rows[: hp.MAX_BASE_ROWS])
         return (engine.forward(layers, *some, kernels=self.plan.kernels) or layers)(*some)[0]
 
     def _on_all_rows(self, fit: Fit, kind: str) -> Fit:
@@ -164,10 +164,11 @@ class DensityFitting(Fitting):
             return fit
         everything = self.table.everything
         typical = self.table.typical(everything.train)
-        first = fit_preprocessing(self.table.x, typical, *self.bounds, kind=kind), self._embedding(typical)
-        layers = self._layers(*first, typical)
-        base = refit_base(fit.latent.base, self._latent(*first, layers, typical), self.table.rng)
-        candidate = self._candidate([self._start(everything, *first)], [Flow(layers, base)], kind)
+        preprocessing = fit_preprocessing(self.table.x, typical, *self.bounds, kind=kind)
+        start = self._start(everything, preprocessing, self._embedding(typical))
+        layers = self._layers(start, typical)
+        base = refit_base(fit.latent.base, self._latent(start, layers, typical), self.table.rng)
+        candidate = self._candidate([start], [Flow(layers, base)], kind)
         candidate.advance(fit.progress.best_step, self.on_iteration)
         if candidate.interrupted:
             fit.progress.stopped = "interrupted"

@@ -43,7 +43,6 @@ class EnsembleFitting(Fitting):
         super().__init__(estimator, X, weight, groups, *args)
         table = self.table
         n, self.n_features = table.x.shape
-        self.weight = np.ones(n) if table.weight is None else table.weight
         copies = table.group if groups is None else groups_of_copies(table.x.numpy())
         share = np.mean(np.bincount(copies)[copies] > 1)
         self.memory = min(share / max(1 - share, 1e-9), hp.MOST_MEMORY)
@@ -84,10 +83,9 @@ class EnsembleFitting(Fitting):
         trimmed, share = self.estimator.trimmed, self.estimator.contamination
         if trimmed:
             rank = screen(self._scaled(self._preprocessing(kept)).double().numpy(), self.rng)
-            self.weight = self.weight * rank / rank.max()
+            self.table.weigh(rank / rank.max())
             if share != "auto":
                 kept = rank >= np.quantile(rank, share)
-        self.weighted = bool((self.weight != self.weight[0]).any())
         fit, trainers = self._start(kept)
         with fit.threads():
             run = Run(trainers, self.plan)
@@ -150,7 +148,8 @@ class EnsembleFitting(Fitting):
         if not self.noise:
             return FlowMixture(members).to(self.device)
         some = self.rng.permutation(len(z))[: hp.MAX_ROWS_TO_DRAW]
-        small = draw_centres(z[some].numpy(), (self.weight * kept)[some], self.fold[some], self.n_members, self.rng)
+        weight = kept if self.table.weight is None else self.table.weight * kept
+        small = draw_centres(z[some].numpy(), weight[some].astype(float), self.fold[some], self.n_members, self.rng)
         return LogarithmicPool(members, torch.from_numpy(small)).to(self.device)
 
     def _member(self, z, rows, begins, base):
@@ -173,19 +172,12 @@ class EnsembleFitting(Fitting):
         else:
             base = refit_base(base, latent, self.rng)
         member = average_over_orderings(Flow(layers, base)).to(self.device)
-        train = NoisySource(z[rows].to(self.device), self._weight(rows), self.noise, generator, self.repeats)
+        weight = self.table.weight_of(rows, self.device)
+        train = NoisySource(z[rows].to(self.device), weight, self.noise, generator, self.repeats)
         validation = TableSource(noisy.to(self.device)) if split else None
         return member, Trainer(member, train, validation, self.plan, generator), base
-
-    def _weight(self, rows):
-        if not self.weighted:
-            return None
-        return torch.tensor(self.weight[rows] / self.weight[rows].mean()).float().to(self.device)
 
     def _typical(self, z, rows, generator, limits):
         """Rows under noise, drawn in proportion to their weights: mixtures know none."""
         n = int(np.clip(len(rows), *limits)) if self.noise else min(len(rows), limits[1])
-        if self.weighted:
-            weight = self.weight[rows]
-            rows = rows[self.rng.choice(len(rows), len(rows), p=weight / weight.sum())]
-        return NoisySource(z[rows], None, self.noise, generator).draw(n)
+        return NoisySource(z[self.table.typical(rows)], None, self.noise, generator).draw(n)

@@ -104,18 +104,15 @@ class Plan:
 
 def resolve_flow(estimator, n: int) -> FlowSettings:
     """Depth, hidden layer sizes and bins for ``n`` training rows."""
-    depth = estimator.depth
-    if depth == "auto":
-        recipe = FLOWS.get(estimator.flow) if isinstance(estimator.flow, str) else None
-        depth = (recipe.depth if recipe else None) or DEPTHS[n >= SMALL]
-    sizes = estimator.hidden_layer_sizes
-    if isinstance(sizes, str):
-        sizes = 2 * (WIDTHS[(n >= SMALL) + (n >= LONG)],)
-    bins = estimator.n_bins
-    if bins == "auto":
-        bins = BINS[n >= 1000]
+    recipe = FLOWS.get(estimator.flow) if isinstance(estimator.flow, str) else None
+    depth = _unless_auto(estimator.depth, (recipe.depth if recipe else None) or DEPTHS[n >= SMALL])
+    sizes = _unless_auto(estimator.hidden_layer_sizes, 2 * (WIDTHS[(n >= SMALL) + (n >= LONG)],))
     hidden = tuple(int(s) for s in np.atleast_1d(sizes))
-    return FlowSettings(int(depth), hidden, int(bins), estimator.ordering)
+    return FlowSettings(int(depth), hidden, int(_unless_auto(estimator.n_bins, BINS[n >= 1000])), estimator.ordering)
+
+
+def _unless_auto(value, default):
+    return default if isinstance(value, str) else value
 
 
 def resolve_plan(estimator, n: int, d: int) -> Plan:
@@ -126,18 +123,13 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
     so that the number of passes stays; in a very long one the number of rows seen does.
     """
     root = max(1.0, min(n, VERY_LONG) / LONG) ** 0.5
-    batch_size = estimator.batch_size
-    if batch_size == "auto":
-        batch_size = int(BATCH_SIZE * root)
+    batch_size = _unless_auto(estimator.batch_size, int(BATCH_SIZE * root))
     n_batches = max(1, n // batch_size)
     n_steps = max(MIN_STEPS, STEPS * (min(n, LONG) / 500) ** STEPS_EXPONENT * root)
     n_steps /= max(1.0, d / COLUMNS_AT_FULL_LENGTH)
-    max_iter = estimator.max_iter
-    if max_iter == "auto":
-        max_iter = max(1, round(n_steps * max(1.0, min(d, COLUMNS_AT_FULL_LENGTH) / 8) ** 0.5 / n_batches))
-    patience = estimator.n_iter_no_change
-    if patience == "auto":
-        patience = max(MIN_PATIENCE, round(PATIENCE * n_steps / n_batches))
+    longer = max(1.0, min(d, COLUMNS_AT_FULL_LENGTH) / 8) ** 0.5
+    max_iter = _unless_auto(estimator.max_iter, max(1, round(n_steps * longer / n_batches)))
+    patience = _unless_auto(estimator.n_iter_no_change, max(MIN_PATIENCE, round(PATIENCE * n_steps / n_batches)))
     trial_share = TRIAL_SHARE_OF_SMALL if n < SMALL else TRIAL_SHARE
     return Plan(
         max_iter=int(max_iter),

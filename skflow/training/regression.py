@@ -71,14 +71,14 @@ class CrossFitting(DensityFitting):
             plan = replace(plan, n_iter_no_change=max(hp.MIN_PATIENCE, round(hp.REGRESSION_PATIENCE * plan.max_iter)))
         return plan
 
-    def _layers(self, preprocessing, embedding, rows):
+    def _layers(self, start, rows):
         """Scale and shift of every target, given the context, in front of a named flow; weights of their own seed."""
-        z, context = self._scaled(preprocessing, embedding, rows[: hp.INITIAL_ROWS])
+        some = self._scaled(start, rows[: hp.INITIAL_ROWS])
         seeds = self.rng.randint(2**31 - 1, size=2)
-        layers = build_layers(self.estimator.flow, self.settings, int(seeds[0]), z, context)
+        layers = build_layers(self.estimator.flow, self.settings, int(seeds[0]), *some)
         if not isinstance(self.estimator.flow, str):
             return layers
-        affine = build_layers("made", replace(self.settings, depth=1, ordering="auto"), int(seeds[1]), z, context)
+        affine = build_layers("made", replace(self.settings, depth=1, ordering="auto"), int(seeds[1]), *some)
         return Chain([*affine.links, *layers.links])
 
     def _candidate(self, *args):

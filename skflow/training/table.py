@@ -64,7 +64,9 @@ class Table:
             X, weight = X[self.present], weight[self.present]
             groups, context = (None if v is None else v[self.present] for v in (groups, context))
         self.x = dequantise(X, rng) if dequantised else torch.tensor(X, dtype=torch.float64)
-        self.weight = None if weight is None or (weight == weight[0]).all() else weight
+        self.weight: np.ndarray | None = None
+        if weight is not None:
+            self.weigh(weight)
         self.context = None if context is None else torch.tensor(context, dtype=torch.float64)
         self.rng = rng
         self.group = groups_of_copies(X if context is None else np.hstack([X, context]), groups)
@@ -72,6 +74,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def weigh(self, weight: np.ndarray) -> None:
+        """Multiply the weights of the rows."""
+        weight = weight if self.weight is None else self.weight * weight
+        self.weight = None if (weight == weight[0]).all() else weight
 
     @functools.cached_property
     def _by_group(self):
@@ -137,9 +144,5 @@ class Table:
         if self.weight is not None:
             log_abs_det *= torch.tensor(self.weight[index] / self.weight[index].mean())
         context = self.embedded(index, embedding)
-        return TableSource(
-            z.to(device),
-            None if context is None else context.to(device),
-            self.weight_of(index, device),
-            float(log_abs_det.mean()),
-        )
+        context = None if context is None else context.to(device)
+        return TableSource(z.to(device), context, self.weight_of(index, device), float(log_abs_det.mean()))

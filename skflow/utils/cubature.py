@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 Score = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass
-class _Cells:
+class _Cells(NamedTuple):
     """Boxes with the integral over each and an estimate of its error."""
 
     low: np.ndarray
@@ -47,10 +46,7 @@ def integrate(score: Score, rows: np.ndarray, accuracy: float, budget: int = 1_5
             side = np.array(side, dtype=bool)
             low = np.where(side, middle, cells.low[worst])
             parts.append(_evaluate(score, low, np.where(side, cells.high[worst], middle)))
-        kept = _Cells(cells.low[rest], cells.high[rest], cells.value[rest], cells.error[rest])
-        cells = _Cells(
-            *(np.concatenate([getattr(c, f) for c in (kept, *parts)]) for f in ("low", "high", "value", "error"))
-        )
+        cells = _Cells(*map(np.concatenate, zip([v[rest] for v in cells], *parts)))
         used += n_worst * 2**d * per_cell
     return float(cells.value.sum()), float(cells.error.sum())
 

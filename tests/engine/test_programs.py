@@ -14,8 +14,11 @@ from skflow.flows import (
     Affine,
     Chain,
     Coupling,
+    Elementwise,
+    EmbeddedContext,
     Flow,
     FlowSettings,
+    Permutation,
     StandardNormal,
     build_flow,
 )
@@ -45,11 +48,11 @@ BASES = {
 }
 
 
-def build(name, base="normal", std=0.3):
+def build(name, base="normal", std=0.3, n_context=0):
     """A flow with weights off the identity, those that its masks hide among them."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        flow = build_flow(name, D, 0, FlowSettings(3, (16, 16), 4))
+        flow = build_flow(name, D, n_context, FlowSettings(3, (16, 16), 4))
         flow = Flow(flow.double(), BASES[base]())
         with torch.no_grad():
             for p in flow.bijection.parameters():
@@ -57,25 +60,34 @@ def build(name, base="normal", std=0.3):
     return flow
 
 
-def program_of(flow, like, keeps=False):
+def program_of(flow, like, context=None, keeps=False):
     """Whether it pays or not."""
-    return LogDensity(flow, dispatch.FORMS, like, keeps=keeps)
+    return LogDensity(flow, dispatch.FORMS, like, context, keeps=keeps)
 
 
-def rows(n, seed):
-    return torch.randn(n, D, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def rows(n, seed, d=D):
+    return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def given(n, seed, n_context):
+    """Rows, and contexts where there are any."""
+    return (rows(n, seed), rows(n, seed + 100, n_context)) if n_context else (rows(n, seed),)
+
+
+@pytest.mark.parametrize("n_context", [0, 2])
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", FLOW_NAMES)
-def test_gradients_over_used_memory_are_those_of_autograd(name, base):
-    flow = build(name, base)
-    x, weight = rows(40, 2), torch.linspace(-1, 1, 40, dtype=torch.float64)
-    program = program_of(flow, x, keeps=True)
-    program(rows(40, 1))
+def test_gradients_over_used_memory_are_those_of_autograd(name, base, n_context):
+    assert_gradients_are_autograds(build(name, base, n_context=n_context), n_context)
+
+
+def assert_gradients_are_autograds(flow, n_context):
+    x, weight = given(40, 2, n_context), torch.linspace(-1, 1, 40, dtype=torch.float64)
+    program = program_of(flow, *x, keeps=True)
+    program(*given(40, 1, n_context))
     program.gradients(torch.ones(40, dtype=torch.float64))
-    log_prob, grads = program(x), program.gradients(weight)
-    wanted = flow.log_prob(x)
+    log_prob, grads = program(*x), program.gradients(weight)
+    wanted = flow.log_prob(*x)
     trained = [p for p in flow.parameters() if p.requires_grad]
     expected = torch.autograd.grad(wanted @ weight, trained)
     torch.testing.assert_close(log_prob, wanted.detach(), rtol=1e-12, atol=1e-12)
@@ -211,6 +223,55 @@ def test_an_ensemble_is_what_its_members_make_of_it(kind, memory, ordering):
     program = engine.log_density(flow, x)
     for some in (x, rows(200, 2)):
         torch.testing.assert_close(program(some), flow.log_prob(some), rtol=1e-11, atol=1e-11)
+
+
+def embedded(n_context=2):
+    """Two bijections, each with a context that goes through maps of its own, behind a link and in front of one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        scale = Standardize(torch.linspace(-1, 1, n_context), torch.linspace(0.5, 2, n_context))
+        ends = LogTails(torch.full((n_context,), -1.0), torch.full((n_context,), 1.0))
+        links = [build_flow(name, D, n_context, FlowSettings(2, (16,), 4)) for name in ("nsf", "realnvp")]
+        links = [EmbeddedContext(link, Chain([scale, ends])) for link in links]
+        whole = Chain([Standardize(torch.ones(D), torch.full((D,), 2.0)), *links, Permutation.reverse(D)]).double()
+        with torch.no_grad():
+            for p in whole.parameters():
+                p.add_(0.1 * torch.randn_like(p))
+    return whole
+
+
+@torch.no_grad()
+def test_programs_embed_the_context_as_the_module_does():
+    bijection = embedded()
+    flow = Flow(bijection, BASES["mixture"]())
+    x = given(300, 1, 2)
+    forward, inverse = engine.forward(bijection, *x), engine.inverse(bijection, *x)
+    log_density = engine.log_density(flow, *x)
+    for some in (x, given(200, 2, 2), given(300, 3, 2)):
+        torch.testing.assert_close(log_density(*some), flow.log_prob(*some), rtol=1e-11, atol=1e-11)
+        for program, direction in ((forward, bijection.forward), (inverse, bijection.inverse)):
+            for own, theirs in zip(program(*some), direction(*some)):
+                torch.testing.assert_close(own, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("base", ["normal", "mixture"])
+def test_gradients_given_an_embedded_context(base):
+    assert_gradients_are_autograds(Flow(embedded(), BASES[base]()), 2)
+
+
+def test_a_base_distribution_takes_the_context_of_every_call():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base = Flow(Elementwise(D, 2, Affine(), (8,)), StandardNormal(D))
+        flow = Flow(Coupling(D, 2, Affine(), (8,)), base).double()
+        with torch.no_grad():
+            for p in flow.parameters():
+                p.add_(0.3 * torch.randn_like(p))
+    x = given(300, 1, 2)
+    program = program_of(flow, *x)
+    for some in (x, given(300, 2, 2), given(200, 3, 2)):
+        torch.testing.assert_close(program(*some), flow.log_prob(*some).detach(), rtol=1e-11, atol=1e-11)
+    assert_gradients_are_autograds(flow, 2)
 
 
 class Shifted(Affine):

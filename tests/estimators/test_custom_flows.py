@@ -1,4 +1,4 @@
-"""The curve on the page about custom flows keeps the contract of the curves that come with the package."""
+"""The univariate map on the page about custom flows keeps the contract of those that come with the package."""
 
 import doctest
 import re
@@ -24,12 +24,12 @@ def test_the_curve_has_fifteen_lines(source):
 def test_the_curve_keeps_the_contract(source):
     names = {}
     exec("import torch\nfrom skflow.flows import MonotoneCurve\n" + source, names)
-    curve = names[re.match(r"class (\w+)", source)[1]]()
+    univariate = names[re.match(r"class (\w+)", source)[1]]()
     x = torch.linspace(-40, 40, 201, dtype=torch.float64, requires_grad=True)
-    z, log_slope = curve.forward(x, torch.zeros(curve.n_params, 201, dtype=torch.float64))
+    z, log_slope = univariate.forward(x, torch.zeros(univariate.n_params, 201, dtype=torch.float64))
     torch.testing.assert_close(z, x, atol=1e-11, rtol=0)
     torch.manual_seed(0)
-    params = 3 * torch.randn(curve.n_params, 201, dtype=torch.float64)
-    z, log_slope = curve.forward(x, params)
+    params = 3 * torch.randn(univariate.n_params, 201, dtype=torch.float64)
+    z, log_slope = univariate.forward(x, params)
     torch.testing.assert_close(torch.autograd.grad(z.sum(), x)[0].log(), log_slope, atol=1e-9, rtol=0)
-    torch.testing.assert_close(curve.inverse(z.detach(), params)[0], x.detach(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(univariate.inverse(z.detach(), params)[0], x.detach(), atol=1e-9, rtol=0)

@@ -1,4 +1,4 @@
-"""The contract of every bijection, univariate map and base distribution: a new one enters by one row of a table."""
+"""The contract of every bijection and univariate map: a new one enters by one row of a table."""
 
 import copy
 import math
@@ -17,8 +17,8 @@ from skflow.flows import (
     Chain,
     Coupling,
     Elementwise,
+    EmbeddedContext,
     FlowSettings,
-    GaussianMixture,
     Inverse,
     LogTails,
     MarginalGaussianization,
@@ -32,8 +32,6 @@ from skflow.flows import (
     Rotation,
     SigmoidMixture,
     Standardize,
-    StandardNormal,
-    StudentT,
     SumOfSquares,
     Sylvester,
     build_flow,
@@ -44,7 +42,7 @@ HIDDEN = (16,)
 INF = math.inf
 
 # Univariate maps: name -> map
-CURVES = {
+UNIVARIATE = {
     "additive": Additive(),
     "affine": Affine(),
     "spline": RationalQuadraticSpline(6),
@@ -70,6 +68,13 @@ def _marginal(d, c):
     return MarginalGaussianization(torch.arange(d), knots_x, knots_z, slopes, torch.tensor([[0.0, 0.3]] * d))
 
 
+def _embedded(d, c):
+    if not c:
+        pytest.skip("has a context to embed")
+    embedding = Chain([Standardize(torch.linspace(-1, 1, c), torch.full((c,), 2.0)), LU(c)])
+    return EmbeddedContext(Chain([ActNorm(d), MaskedAutoregressive(d, c, Affine(), HIDDEN)]), embedding)
+
+
 # Bijections: name -> (builder of (n_features, n_context), starts as the identity, conditions on a context)
 BIJECTIONS = {
     "permutation": (lambda d, c: Permutation.random(d), False, False),
@@ -86,29 +91,21 @@ BIJECTIONS = {
     "order-agnostic": (lambda d, c: OrderAgnostic(d, c, RationalQuadraticSpline(4), HIDDEN), True, True),
     "inverse": (lambda d, c: Inverse(MaskedAutoregressive(d, c, Affine(), HIDDEN)), True, True),
     "chain": (lambda d, c: Chain([LU(d), Elementwise(d, c, MixtureCDF(3), HIDDEN)]), False, True),
+    "embedded context": (_embedded, True, True),
     "planar": (lambda d, c: Planar(d, c, HIDDEN), True, True),
     "radial": (lambda d, c: Radial(d, c, HIDDEN), True, True),
     "sylvester": (lambda d, c: Sylvester(d, c, HIDDEN), True, True),
     "sylvester-narrow": (lambda d, c: Sylvester(d, c, HIDDEN, n_columns=2), True, True),
 }
+CONDITIONAL = {"embedded context"}  # cannot do without a context
 SETTINGS = FlowSettings(2, HIDDEN, 4)
 for _name in FLOWS:
     BIJECTIONS[f"flow:{_name}"] = (lambda d, c, name=_name: build_flow(name, d, c, SETTINGS), False, True)
 
-BASES = {
-    "normal": lambda d: StandardNormal(d),
-    "student-t": lambda d: StudentT(torch.linspace(1.5, 60, d), torch.linspace(-1, 1, d), torch.linspace(0.5, 2, d)),
-    "mixture": lambda d: GaussianMixture(
-        torch.tensor([0.2, 0.8]),
-        torch.stack([torch.full((d,), -1.0), torch.full((d,), 1.5)]),
-        torch.stack([torch.eye(d) + 0.3 * torch.ones(d, d).tril(-1), 0.7 * torch.eye(d)]),
-    ),
-}
-
 features = pytest.mark.parametrize("d", [1, 2, 5])
 contexts = pytest.mark.parametrize("n_context", [0, 3], ids=["free", "context"])
 bijections = pytest.mark.parametrize("name", BIJECTIONS)
-curves = pytest.mark.parametrize("name", CURVES)
+univariates = pytest.mark.parametrize("name", UNIVARIATE)
 
 
 def build(name, d, n_context, std=0.3, dtype=torch.float64):
@@ -147,7 +144,8 @@ def test_identity_at_initialisation(name, d):
     if not identity or (name == "coupling" and d == 1):
         pytest.skip("is not meant to start as the identity, or has no feature to leave as it is")
     x = torch.randn(20, d)
-    z, log_abs_det = builder(d, 0)(x)
+    n_context = 3 * (name in CONDITIONAL)
+    z, log_abs_det = builder(d, n_context)(x, torch.randn(20, n_context) if n_context else None)
     torch.testing.assert_close(z, x, atol=1e-5, rtol=0)
     torch.testing.assert_close(log_abs_det, torch.zeros(20), atol=1e-5, rtol=0)
 
@@ -221,12 +219,12 @@ def test_rows_do_not_mix(name, n_context):
 
 @bijections
 def test_gradients_reach_every_parameter(name):
-    bijection, x, context = build(name, 3, 0)
+    bijection, x, context = build(name, 3, 3 * (name in CONDITIONAL))
     if not list(bijection.parameters()):
         pytest.skip("has no parameters")
     for function in (bijection, bijection.inverse):
         bijection.zero_grad()
-        z, log_abs_det = function(x)
+        z, log_abs_det = function(x, context)
         (z.square().sum() + log_abs_det.sum()).backward()
         for label, p in bijection.named_parameters():
             assert p.grad is not None, label
@@ -406,68 +404,78 @@ def test_chain_initialises_each_link_on_what_reaches_it():
     torch.testing.assert_close(z.std(0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
 
 
+@torch.no_grad()
+def test_embedded_context_initialises_the_bijection_that_it_conditions():
+    x, context = 7 * torch.randn(300, 2) + 3, torch.randn(300, 3)
+    bijection = _embedded(2, 3)
+    assert bijection.reads_rows
+    bijection.initialise(x, context)
+    z, _ = bijection(x, context)
+    torch.testing.assert_close(z.std(0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
+
+
 # --- univariate maps -------------------------------------------------------------------------------------------------
 
 
-def draw_params(curve, n, std, dtype=torch.float64):
+def draw_params(univariate, n, std, dtype=torch.float64):
     torch.manual_seed(1)
-    return std * torch.randn(curve.n_params, n, dtype=dtype)
+    return std * torch.randn(univariate.n_params, n, dtype=dtype)
 
 
-@curves
-def test_curve_zero_parameters_are_the_identity(name):
-    curve = CURVES[name]
+@univariates
+def test_univariate_zero_parameters_are_the_identity(name):
+    univariate = UNIVARIATE[name]
     x = torch.linspace(-30, 30, 601, dtype=torch.float64)
-    z, log_slope = curve.forward(x, torch.zeros(curve.n_params, 601, dtype=torch.float64))
+    z, log_slope = univariate.forward(x, torch.zeros(univariate.n_params, 601, dtype=torch.float64))
     torch.testing.assert_close(z, x, atol=1e-12, rtol=0)
     torch.testing.assert_close(log_slope, torch.zeros_like(x), atol=1e-12, rtol=0)
 
 
-@curves
+@univariates
 @pytest.mark.parametrize("std", [0.5, 3.0])
-def test_curve_round_trip(name, std):
-    curve = CURVES[name]
-    params = draw_params(curve, 4000, std)
+def test_univariate_round_trip(name, std):
+    univariate = UNIVARIATE[name]
+    params = draw_params(univariate, 4000, std)
     x = 3 * torch.randn(4000, dtype=torch.float64)
-    z, log_slope = curve.forward(x, params)
-    back, log_slope_back = curve.inverse(z, params)
+    z, log_slope = univariate.forward(x, params)
+    back, log_slope_back = univariate.inverse(z, params)
     torch.testing.assert_close(back, x, atol=1e-9, rtol=0)
     torch.testing.assert_close(log_slope_back, -log_slope, atol=1e-8, rtol=0)
 
 
-@curves
+@univariates
 @pytest.mark.parametrize("std", [0.5, 3.0])
-def test_curve_log_slope_against_autodiff(name, std):
-    curve = CURVES[name]
-    params = draw_params(curve, 2000, std)
+def test_univariate_log_slope_against_autodiff(name, std):
+    univariate = UNIVARIATE[name]
+    params = draw_params(univariate, 2000, std)
     x = (3 * torch.randn(2000, dtype=torch.float64)).requires_grad_()
-    z, log_slope = curve.forward(x, params)
+    z, log_slope = univariate.forward(x, params)
     (slope,) = torch.autograd.grad(z.sum(), x)
     torch.testing.assert_close(log_slope, slope.log(), atol=1e-9, rtol=0)
 
 
-@curves
-def test_curve_gradients(name):
+@univariates
+def test_univariate_gradients(name):
     """All four derivatives of either direction against finite differences."""
-    curve = CURVES[name]
-    params = draw_params(curve, 6, 0.5).requires_grad_()
+    univariate = UNIVARIATE[name]
+    params = draw_params(univariate, 6, 0.5).requires_grad_()
     x = torch.tensor([-7.0, -2.1, -0.3, 0.4, 1.9, 8.0], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(curve.forward, (x, params), atol=1e-6, rtol=1e-4)
-    assert torch.autograd.gradcheck(curve.inverse, (x, params), atol=1e-6, rtol=1e-4)
+    assert torch.autograd.gradcheck(univariate.forward, (x, params), atol=1e-6, rtol=1e-4)
+    assert torch.autograd.gradcheck(univariate.inverse, (x, params), atol=1e-6, rtol=1e-4)
 
 
-@curves
+@univariates
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 10.0, 1e3, 1e6, 1e12, 1e30])
-def test_curve_extreme_inputs(name, dtype, size):
+def test_univariate_extreme_inputs(name, dtype, size):
     """Finite both ways with finite gradients, under parameters of standard deviation 3; the way back is right."""
-    curve = CURVES[name]
-    params = draw_params(curve, 200, 3.0, dtype).requires_grad_()
+    univariate = UNIVARIATE[name]
+    params = draw_params(univariate, 200, 3.0, dtype).requires_grad_()
     x = torch.full((200,), size, dtype=dtype)
     x[::2] *= -1
     x.requires_grad_()
-    z, log_slope = curve.forward(x, params)
-    back, log_slope_back = curve.inverse(z.detach(), params)
+    z, log_slope = univariate.forward(x, params)
+    back, log_slope_back = univariate.inverse(z.detach(), params)
     for value in (z, log_slope, back, log_slope_back):
         assert value.isfinite().all()
     for value in (log_slope, log_slope_back):
@@ -477,30 +485,30 @@ def test_curve_extreme_inputs(name, dtype, size):
         assert ((back - x).abs() / (1 + x.abs())).max() < 1e-9
 
 
-@curves
-def test_curve_increases_and_its_slope_is_bounded(name):
-    curve = CURVES[name]
+@univariates
+def test_univariate_increases_and_its_slope_is_bounded(name):
+    univariate = UNIVARIATE[name]
     x = torch.linspace(-12, 12, 2001, dtype=torch.float64)
     for seed in range(20):
         torch.manual_seed(seed)
-        params = (3 * torch.randn(curve.n_params, 1, dtype=torch.float64)).expand(-1, 2001)
-        z, log_slope = curve.forward(x, params)
+        params = (3 * torch.randn(univariate.n_params, 1, dtype=torch.float64)).expand(-1, 2001)
+        z, log_slope = univariate.forward(x, params)
         assert (z.diff() > 0).all()
         assert log_slope.abs().max() < 16
 
 
-@curves
-def test_curve_start(name):
-    curve = CURVES[name]
-    start = curve.start()
-    assert start.shape == (curve.n_params, 1)
-    z, log_slope = curve.forward(torch.linspace(-3, 3, 50), start.expand(-1, 50))
+@univariates
+def test_univariate_start(name):
+    univariate = UNIVARIATE[name]
+    start = univariate.start()
+    assert start.shape == (univariate.n_params, 1)
+    z, log_slope = univariate.forward(torch.linspace(-3, 3, 50), start.expand(-1, 50))
     assert log_slope.abs().max() < 1.5  # near the identity
-    fitted = curve.start(torch.randn(4, 100))
-    assert fitted.shape in ((curve.n_params, 1), (curve.n_params, 4))
+    fitted = univariate.start(torch.randn(4, 100))
+    assert fitted.shape in ((univariate.n_params, 1), (univariate.n_params, 4))
 
 
-def test_root_of_awkward_curves():
+def test_root_of_awkward_functions():
     """Flat, steep and kinked; roots at the ends of the bracket and in the middle."""
     target = torch.linspace(-1, 1, 41, dtype=torch.float64)
     cases = {
@@ -508,11 +516,11 @@ def test_root_of_awkward_curves():
         "steep": (lambda x: (torch.tanh(1e6 * x), (1e6 / torch.cosh((1e6 * x).clamp(-300, 300)) ** 2).log()), 1.0),
         "kinked": (lambda x: (torch.where(x > 0, x, 1e-3 * x), torch.where(x > 0, 0.0, math.log(1e-3))), 2e3),
     }
-    for name, (curve, reach) in cases.items():
+    for name, (function, reach) in cases.items():
         edge = torch.full_like(target, reach)
         with torch.no_grad():
-            x = bracketed_root(curve, target, -edge, edge)
-            assert (curve(x)[0] - target).abs().max() < 1e-9, name
+            x = bracketed_root(function, target, -edge, edge)
+            assert (function(x)[0] - target).abs().max() < 1e-9, name
 
 
 def test_root_gradient_is_the_implicit_functions():
@@ -526,71 +534,3 @@ def test_root_gradient_is_the_implicit_functions():
         )
 
     assert torch.autograd.gradcheck(root, (scale, target))
-
-
-# --- base distributions ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=BASES)
-def base(request):
-    torch.manual_seed(0)
-    return lambda d: BASES[request.param](d).double()
-
-
-@features
-def test_base_density_is_that_of_its_normal_scores(base, d):
-    """log p(z) = log N(u) + log |det du/dz| for u = to_normal(z)."""
-    base = base(d)
-    z = 1.5 * torch.randn(6, d).double()
-    log_det = jacobian_log_dets(lambda r, _: (base.to_normal(r),), z, None)
-    normal = StandardNormal(d).double().log_prob(base.to_normal(z))
-    torch.testing.assert_close(base.log_prob(z), normal + log_det, atol=1e-8, rtol=0)
-
-
-@features
-@torch.no_grad()
-def test_base_round_trip(base, d):
-    base = base(d)
-    z = 1.5 * torch.randn(100, d).double()
-    torch.testing.assert_close(base.from_normal(base.to_normal(z)), z, atol=1e-9, rtol=0)
-    torch.testing.assert_close(base.to_normal(base.from_normal(z)), z, atol=1e-9, rtol=0)
-
-
-@features
-@torch.no_grad()
-def test_base_sample_has_normal_scores(base, d):
-    base = base(d)
-    u = base.to_normal(base.sample(20_000, torch.Generator().manual_seed(0)))
-    assert u.mean(0).abs().max() < 0.03
-    assert (u.std(0) - 1).abs().max() < 0.03
-    assert (torch.corrcoef(u.t()) - torch.eye(d)).abs().max() < 0.03 if d > 1 else True
-
-
-@features
-def test_base_gradients_at_extremes(base, d):
-    for size in (0.0, 1.0, 1e3, 1e6, 1e9):
-        z = torch.full((2, d), size, dtype=torch.float64, requires_grad=True)
-        module = base(d)
-        log_prob = module.log_prob(z)
-        log_prob.sum().backward()
-        assert log_prob.isfinite().all()
-        assert z.grad.isfinite().all()
-        assert all(p.grad.isfinite().all() for p in module.parameters())
-
-
-def test_student_t_is_fitted_to_the_tails():
-    torch.manual_seed(0)
-    t = torch.distributions.StudentT(3.0, 1.0, 2.0).sample((4000,))
-    base = StudentT.fit(torch.stack([t, torch.randn(4000)], 1))
-    assert 2 < base.df[0] < 4.5 < 20 < base.df[1]
-    torch.testing.assert_close(base.loc, torch.tensor([1.0, 0.0]).double(), atol=0.15, rtol=0)
-    torch.testing.assert_close(base.log_scale.exp(), torch.tensor([2.0, 1.0]).double(), atol=0.15, rtol=0)
-
-
-def test_student_t_scores_do_not_underflow():
-    base = StudentT(torch.tensor([1.0, 5.0, 100.0]), torch.zeros(3), torch.ones(3)).double()
-    z = torch.tensor([[1e6, -1e6, 1e6], [1e-3, 1e12, -40.0]]).double()
-    with torch.no_grad():
-        u = base.to_normal(z)
-        torch.testing.assert_close(base.from_normal(u), z, atol=0, rtol=1e-8)
-    assert u.isfinite().all()

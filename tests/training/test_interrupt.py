@@ -114,9 +114,9 @@ def test_interrupt_of_the_last_fit_on_all_rows_keeps_the_one_before(table, monke
 
     once_more = DensityFitting._on_all_rows
 
-    def interrupted(self, fit, bent):
+    def interrupted(self, fit, kind):
         monkeypatch.setattr("skflow.training.trainer.Trainer.one_pass", lambda *args: interrupt(None))
-        return once_more(self, fit, bent)
+        return once_more(self, fit, kind)
 
     monkeypatch.setattr(DensityFitting, "_on_all_rows", interrupted)
     with pytest.warns(UserWarning, match="interrupted"):

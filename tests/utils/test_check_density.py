@@ -15,7 +15,7 @@ from skflow import FlowDensity
 from skflow.flows import FLOWS, Flow, FlowSettings, build_flow
 from skflow.utils import DensityCheckError, check_density
 
-from ..flows.test_bijections import BASES
+from ..flows.test_distributions import BASES
 from ..helpers import fit_quietly, quick
 
 

@@ -92,7 +92,7 @@ def _fraction(t, s, d0, d1):
 
 
 def _root(offset, h, s, d0, d1):
-    """The position in the bin that the curve maps ``offset`` above its lower end, in the form that does not cancel."""
+    """The position in the bin that the spline maps ``offset`` above its lower end, in the form that does not cancel."""
     curvature = d0 + d1 - s * 2
     quadratic, linear = h * (s - d0) + offset * curvature, h * d0 - offset * curvature
     constant = -(s * offset)

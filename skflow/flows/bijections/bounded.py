@@ -19,7 +19,7 @@ class Bounded(Bijection):
     """Columns with declared bounds, to the whole line: the log-determinant outside is minus infinity.
 
     A column in (low, high) goes through the logit of its share; with one bound, ``x - low = softplus(z)``, which leaves
-    values far from the bound alone. ``unit`` sets the scale of that curve. A value on the bound, or closer to it than
+    values far from the bound alone. ``unit`` sets the scale of that map. A value on the bound, or closer to it than
     ``margin`` units, is moved that far inside, so that its density is finite.
     """
 

@@ -27,6 +27,13 @@ class EmbeddedContext(Bijection):
     def _embedded(self, context):
         return self.embedding(context if self.columns is None else context[:, self.columns])[0]
 
+    @property
+    def reads_rows(self):
+        return self.bijection.reads_rows
+
+    def initialise(self, x, context=None):
+        self.bijection.initialise(x, self.embedding(context)[0])
+
     def forward(self, x, context=None):
         return self.bijection(x, self._embedded(context))
 

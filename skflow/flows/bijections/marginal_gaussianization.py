@@ -7,13 +7,14 @@ from torch import Tensor
 
 from ..distributions.distribution import LOG_2PI
 from ..univariate.mixture_cdf import log_ndtri
+from ..univariate.rational_quadratic import rise_and_log_slope, root
 from .bijection import Bijection
 
 
 class MarginalGaussianization(Bijection):
-    """Some columns to normal scores: a rational-quadratic curve through quantiles, generalised Pareto tails beyond.
+    """Some columns to normal scores: a rational-quadratic spline through quantiles, generalised Pareto tails beyond.
 
-    Between the outermost knots the curve is the monotone rational-quadratic interpolant (Gregory & Delbourgo 1982,
+    Between the outermost knots it is the monotone rational-quadratic interpolant (Gregory & Delbourgo 1982,
     eq. 5). Past them, an exceedance ``t`` of a tail of mass ``p`` has the survival ``p (1 + xi t / sigma)^(-1 / xi)``
     (Pickands 1975), exponential for ``xi = 0``: a heavy tail in the data becomes a normal tail in the latent, in closed
     form both ways. Sigma follows from the slope at the knot, so that the density is continuous there.
@@ -41,18 +42,18 @@ class MarginalGaussianization(Bijection):
         self.register_buffer("tail_index", tail_index)
 
     def forward(self, x, context=None):
-        return self._map(x, self._curve, self._tail)
+        return self._map(x, self._spline, self._tail)
 
     def inverse(self, z, context=None):
-        return self._map(z, self._inverse_curve, self._inverse_tail)
+        return self._map(z, self._inverse_spline, self._inverse_tail)
 
-    def _map(self, v, curve, tail):
-        columns, log_slope = self._map_columns(v.t()[self.columns], curve, tail)
+    def _map(self, v, spline, tail):
+        columns, log_slope = self._map_columns(v.t()[self.columns], spline, tail)
         return v.t().index_copy(0, self.columns, columns).t(), log_slope.sum(0)
 
-    def _map_columns(self, v, curve, tail):
+    def _map_columns(self, v, spline, tail):
         """Number by number; the tails, a few per cent of the numbers, are computed by themselves."""
-        inner, past, out, log_slope = curve(v)
+        inner, past, out, log_slope = spline(v)
         row, _ = index = past.nonzero(as_tuple=True)
         side = torch.where(v[index] > inner[index], 1.0, -1.0).to(v.dtype)
         out_tail, log_slope_tail = tail(v[index], row, side)
@@ -60,7 +61,7 @@ class MarginalGaussianization(Bijection):
 
     def column_log_density(self, x: Tensor) -> Tensor:
         """Log-density in nats of every number under its own column's distribution, shape (n, c)."""
-        z, log_slope = self._map_columns(x.t()[self.columns], self._curve, self._tail)
+        z, log_slope = self._map_columns(x.t()[self.columns], self._spline, self._tail)
         return (log_slope - 0.5 * z * z - 0.5 * LOG_2PI).t()
 
     def _segment(self, v, knots):
@@ -69,22 +70,17 @@ class MarginalGaussianization(Bijection):
         z0, z1 = self.knots_z[k], self.knots_z[k + 1]
         return x0, x1 - x0, z0, z1 - z0, self.slopes.gather(1, k), self.slopes.gather(1, k + 1)
 
-    def _curve(self, x):
+    def _spline(self, x):
         inner = torch.minimum(torch.maximum(x, self.knots_x[:, :1]), self.knots_x[:, -1:])
         x0, w, z0, h, d0, d1 = self._segment(inner, self.knots_x)
-        t = (inner - x0) / w
-        s, u = h / w, t * (1 - t)
-        den = s + (d0 + d1 - 2 * s) * u
-        return inner, inner != x, z0 + h * (s * t * t + d0 * u) / den, _log_slope(t, s, d0, d1, den)
+        rise, log_slope = rise_and_log_slope((inner - x0) / w, h / w, d0, d1)
+        return inner, inner != x, z0 + h * rise, log_slope
 
-    def _inverse_curve(self, z):
+    def _inverse_spline(self, z):
         inner = z.clamp(self.knots_z[0], self.knots_z[-1])
         x0, w, z0, h, d0, d1 = self._segment(inner, self.knots_z.expand(len(z), -1).contiguous())
-        s, y = h / w, inner - z0
-        q = d0 + d1 - 2 * s
-        a, b, c = h * (s - d0) + y * q, h * d0 - y * q, -s * y
-        t = 2 * c / (-b - (b * b - 4 * a * c).clamp_min(0).sqrt())
-        return inner, inner != z, x0 + t * w, -_log_slope(t, s, d0, d1, s + q * t * (1 - t))
+        t = root(inner - z0, h, h / w, d0, d1)
+        return inner, inner != z, x0 + t * w, -rise_and_log_slope(t, h / w, d0, d1)[1]
 
     def _tail_parameters(self, row, side):
         """Edge, log-mass, sigma and xi of each number's tail."""
@@ -107,8 +103,3 @@ class MarginalGaussianization(Bijection):
         log1 = xi * (log_mass - torch.special.log_ndtr(-side * z))
         log_density = log_mass - log1 / xi - log1 - sigma.log()
         return edge + side * sigma * torch.expm1(log1) / xi, -(log_density + 0.5 * z * z + 0.5 * LOG_2PI)
-
-
-def _log_slope(t, s, d0, d1, den):
-    t1 = 1 - t
-    return torch.log(s * s * (d1 * t * t + 2 * s * t * t1 + d0 * t1 * t1) / (den * den))

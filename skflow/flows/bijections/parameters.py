@@ -22,7 +22,7 @@ def positive_slope(raw: Tensor) -> Tensor:
 
 
 class Scalar:
-    """The increasing curve ``p + (slope - 1) tanh(p)``, of the given slope at zero and slope one far out."""
+    """The increasing map ``p + (slope - 1) tanh(p)``, of the given slope at zero and slope one far out."""
 
     def __init__(self, slope: Tensor):
         self.slope = slope
@@ -33,7 +33,7 @@ class Scalar:
         return p + (self.slope - 1) * h, torch.log(self.slope * (1 - h * h) + h * h)
 
     def solve(self, target):
-        """p and the curve's log-slope there; the tanh moves a number by no more than ``|slope - 1|``."""
+        """p and the log-slope there; the tanh moves a number by no more than ``|slope - 1|``."""
         reach = (self.slope.detach() - 1).abs().expand_as(target)
         slack = reach * (1 + 1e-6) + 1e-6 * target.detach().abs()
         return solve_monotone(self, target, target.detach() - slack, target.detach() + slack)

@@ -58,9 +58,10 @@ class FlowMixture(Distribution):
 
     def sample(self, n, context=None, generator=None):
         member = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        rows = [(member == k).nonzero()[:, 0] for k in range(len(self.members))]
-        parts = [
-            flow.sample(len(some), None if context is None else context[some.to(context.device)], generator)
-            for flow, some in zip(self.members, rows)
-        ]
-        return torch.cat(parts)[torch.argsort(torch.cat(rows)).to(parts[0].device)]
+        parts, order = [], []
+        for k in member.unique().tolist():
+            rows = (member == k).nonzero()[:, 0]
+            some = None if context is None else context[rows.to(context.device)]
+            parts.append(self.members[k].sample(len(rows), some, generator))
+            order.append(rows)
+        return torch.cat(parts)[torch.argsort(torch.cat(order)).to(parts[0].device)]

@@ -9,10 +9,6 @@ from ..univariate.mixture_cdf import mixture_cdf, mixture_quantile
 from .distribution import LOG_2PI, BaseDistribution
 
 
-def _diagonals(matrices: Tensor) -> Tensor:
-    return matrices.diagonal(dim1=-2, dim2=-1)
-
-
 class GaussianMixture(BaseDistribution):
     """A mixture of K full-covariance Gaussians, trained along with the flow.
 
@@ -33,7 +29,7 @@ class GaussianMixture(BaseDistribution):
         self.diagonal = diagonal
         self.logits = nn.Parameter(weights.log())
         self.means = nn.Parameter(means.clone())
-        self.log_diagonal = nn.Parameter(_diagonals(precision_factors).log().clone())
+        self.log_diagonal = nn.Parameter(precision_factors.diagonal(dim1=-2, dim2=-1).log().clone())
         self.lower = nn.Parameter(torch.tril(precision_factors, -1), requires_grad=not diagonal)
 
     def n_idle(self) -> int:

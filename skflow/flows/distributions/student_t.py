@@ -71,13 +71,13 @@ def quantile_of_score(u: Tensor, df: Tensor) -> Tensor:
     u, df = u.double(), df.double()
     root = df.sqrt()
 
-    def curve(y):
+    def score_of(y):
         t = root * torch.sinh(y)
         score = normal_score(t, df)
         return score, _log_slope(t, df, score) + root.log() + torch.log(torch.cosh(y))
 
     edge = torch.full_like(u, 700.0)
-    return root * torch.sinh(bracketed_root(curve, u, -edge, edge, torch.asinh(u / root)))
+    return root * torch.sinh(bracketed_root(score_of, u, -edge, edge, torch.asinh(u / root)))
 
 
 class StudentT(BaseDistribution):

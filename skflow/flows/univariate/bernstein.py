@@ -1,4 +1,4 @@
-"""Bernstein polynomials (Ramasinghe et al. 2021): smooth curves whose slope is bounded by their coefficients'."""
+"""Bernstein polynomials (Ramasinghe et al. 2021): smooth maps whose slope is bounded by their coefficients'."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .univariate import soft_clip
 class BernsteinPolynomial(MonotoneCurve):
     """Polynomial of the given degree on [-bound, bound] in the Bernstein basis, with increasing coefficients.
 
-    With t = (x + bound) / (2 bound) the curve is (Ramasinghe et al. 2021, eq. 4)
+    With t = (x + bound) / (2 bound) the map is (Ramasinghe et al. 2021, eq. 4)
 
         z = sum_k a_k C(n, k) t^k (1 - t)^(n - k),   dz/dt = n sum_k (a_(k+1) - a_k) C(n-1, k) t^k (1 - t)^(n-1-k)
 
     Its slope is a weighted mean of the n increments of the coefficients, each within a factor ``exp(max_log_slope)`` of
-    the identity's: the curve is well conditioned everywhere, whatever its parameters. One more parameter shifts it.
+    the identity's: the map is well conditioned everywhere, whatever its parameters. One more parameter shifts it.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class BernsteinPolynomial(MonotoneCurve):
         n = self.degree
         slopes = torch.exp(soft_clip(params[:n], self.max_log_slope))
         rises = slopes * (2 * self.bound / n)
-        # The coefficients stand around the middle one, so that slopes stretch the curve to both sides alike.
+        # The coefficients stand around the middle one, so that slopes stretch the map to both sides alike.
         total = torch.cumsum(rises, 0)
         coefficients = torch.cat([torch.zeros_like(total[:1]), total]) - 0.5 * total[-1]
         t = (x + self.bound) / (2 * self.bound)

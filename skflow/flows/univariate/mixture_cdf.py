@@ -98,14 +98,14 @@ class MixtureCDF(MonotoneCurve):
 
     With a standard normal latent the density of x is the mixture: the conditionals of MADE MoG (Papamakarios et al.
     2017, section 4) and the element-wise layers of Gaussianization flows (Meng et al. 2020, eq. 6). A share of 1e-3
-    of the identity is mixed into the curve: between components that lie far apart it would otherwise be flat to
+    of the identity is mixed into the map: between components that lie far apart it would otherwise be flat to
     rounding, and could not be inverted there.
 
     Parameters
     ----------
     n_components : int, default=8
     bound : float, default=100.0
-        Beyond it the curve goes straight on.
+        Beyond it the map goes straight on.
     """
 
     max_log_scale = 3.0
@@ -141,7 +141,7 @@ def _fit_columns(x, mean, steps=20):
     """Expectation-maximisation for every column of rows ``x`` (d, n) by itself, from the given means (k, d).
 
     No component gets narrower than a kernel estimate's bandwidth (Silverman 1986, eq. 3.31): few rows make a smooth
-    curve.
+    map.
     """
     spread = x.std(1, correction=0).clamp_min(1e-3)
     narrowest = 0.9 * spread * x.shape[1] ** -0.2

@@ -1,4 +1,4 @@
-"""Curves that are given on an interval, go straight on outside it, and are inverted by a root finder."""
+"""Univariate maps that are given on an interval, go straight on outside it, and are inverted by a root finder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .univariate import Univariate
 
 
 class MonotoneCurve(Univariate):
-    """A univariate map of which only the curve on [-bound, bound] need be written.
+    """A univariate map that need be written on [-bound, bound] alone.
 
-    Outside, the curve goes straight on with the slope that it has at the bound: the density stays continuous, and the
+    Outside, it goes straight on with the slope that it has at the bound: the density stays continuous, and the
     log-density and its gradients stay finite for any finite input. Subclasses implement `curve`.
     """
 

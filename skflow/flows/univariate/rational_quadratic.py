@@ -40,24 +40,14 @@ class RationalQuadraticSpline(Univariate):
         b = self._bin(x, params, by_height=False)
         s = b.h / b.w
         t = (b.inner - b.x0) / b.w
-        num, den, slope = _fraction(t, s, b.d0, b.d1)
-        ratio = s / den
-        return torch.addcmul(b.y0, b.h, num / den) + (x - b.inner), (ratio * ratio * slope).log()
+        rise, log_slope = rise_and_log_slope(t, s, b.d0, b.d1)
+        return torch.addcmul(b.y0, b.h, rise) + (x - b.inner), log_slope
 
     def inverse(self, z, params):
         b = self._bin(z, params, by_height=True)
         s = b.h / b.w
-        offset = b.inner - b.y0
-        curvature = b.d0 + b.d1 - 2 * s
-        # The root of a t^2 + b t + c = 0 in [0, 1], in the form that does not cancel (eq. 6-8 of the paper).
-        quadratic = b.h * (s - b.d0) + offset * curvature
-        linear = b.h * b.d0 - offset * curvature
-        constant = -s * offset
-        root = (linear * linear - 4 * quadratic * constant).clamp_min(0).sqrt()
-        t = (2 * constant / (-linear - root)).clamp(0, 1)
-        _, den, slope = _fraction(t, s, b.d0, b.d1)
-        ratio = s / den
-        return torch.addcmul(b.x0, t, b.w) + (z - b.inner), -(ratio * ratio * slope).log()
+        t = root(b.inner - b.y0, b.h, s, b.d0, b.d1)
+        return torch.addcmul(b.x0, t, b.w) + (z - b.inner), -rise_and_log_slope(t, s, b.d0, b.d1)[1]
 
     def _bin(self, v, params, by_height):
         """The bin that each value falls in: arithmetic then runs on one bin, not on K."""
@@ -88,11 +78,25 @@ class _Bin(NamedTuple):
     d1: Tensor
 
 
-def _fraction(t, s, d0, d1):
-    """N, D and M of the module's docstring."""
+def rise_and_log_slope(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
+    """N / D of eq. 4 at ``t`` of a bin, and the logarithm of the slope by eq. 5; see the module's docstring."""
     t1 = 1 - t
     u, tt = t * t1, t * t
     num = torch.addcmul(d0 * u, s, tt)
     den = torch.addcmul(s, d0 + d1 - 2 * s, u)
     slope = (d0 * (t1 * t1)).addcmul(d1, tt).addcmul(s, u, value=2)
-    return num, den, slope
+    ratio = s / den
+    return num / den, (ratio * ratio * slope).log()
+
+
+def root(offset: Tensor, h: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    """The ``t`` where a bin has risen by ``offset``, from 0 to ``h``.
+
+    The root of a t^2 + b t + c = 0 in [0, 1], in the form that does not cancel (eq. 6-8).
+    """
+    curvature = d0 + d1 - 2 * s
+    quadratic = h * (s - d0) + offset * curvature
+    linear = h * d0 - offset * curvature
+    constant = -s * offset
+    discriminant = (linear * linear - 4 * quadratic * constant).clamp_min(0)
+    return (2 * constant / (-linear - discriminant.sqrt())).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Roots of increasing curves, element by element: what every curve without a closed-form inverse is inverted by."""
+"""Roots of increasing functions, element by element: how every map without a closed-form inverse is inverted."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
+Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 MAX_STEPS = 100
 
 
 @torch.no_grad()
-def bracketed_root(curve: Curve, target: Tensor, low: Tensor, high: Tensor, start: Tensor | None = None) -> Tensor:
-    """Solve ``curve(x) = target`` between ``low`` and ``high``, number by number.
+def bracketed_root(
+    function: Increasing, target: Tensor, low: Tensor, high: Tensor, start: Tensor | None = None
+) -> Tensor:
+    """Solve ``function(x) = target`` between ``low`` and ``high``, number by number.
 
     Newton's method, replaced by bisection wherever a step would leave the bracket or does not halve the step before it
     (Dekker 1969; Brent 1973, chapter 4): at worst a bisection, near the root quadratic.
 
     Parameters
     ----------
-    curve : callable
+    function : callable
         From a tensor to its increasing values and the logarithm of their slopes.
     target, low, high : Tensor
         Of one shape; the root lies in the closed bracket.
@@ -40,7 +42,7 @@ def bracketed_root(curve: Curve, target: Tensor, low: Tensor, high: Tensor, star
     done = torch.zeros_like(target, dtype=torch.bool)
     small = 4 * eps * (1 + target.abs())
     for _ in range(MAX_STEPS):
-        value, log_slope = curve(x)
+        value, log_slope = function(x)
         error = value - target
         better = error.abs() < least
         best, least = torch.where(better, x, best), torch.where(better, error.abs(), least)
@@ -56,23 +58,23 @@ def bracketed_root(curve: Curve, target: Tensor, low: Tensor, high: Tensor, star
 
 
 def solve_monotone(
-    curve: Curve, target: Tensor, low: Tensor, high: Tensor, start: Tensor | None = None
+    function: Increasing, target: Tensor, low: Tensor, high: Tensor, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`bracketed_root` and the log-slope of the curve there, both differentiable.
+    """`bracketed_root` and the log-slope of the function there, both differentiable.
 
     The root takes two more Newton steps, through which gradients run: its derivatives with respect to ``target`` and to
-    whatever ``curve`` depends on are those of the implicit function theorem, ``dx = (dz - dcurve) / slope``, up to the
-    third. Without gradients one step is enough.
+    whatever ``function`` depends on are those of the implicit function theorem, ``dx = (dz - df) / slope``, up to
+    the third. Without gradients one step is enough.
 
     Returns
     -------
     x : Tensor
     log_slope : Tensor
-        Of ``curve`` at ``x``.
+        Of ``function`` at ``x``.
     """
-    x = bracketed_root(curve, target, low, high, start)
-    value, log_slope = curve(x)
+    x = bracketed_root(function, target, low, high, start)
+    value, log_slope = function(x)
     for _ in range(2 if value.requires_grad or target.requires_grad else 1):
         x = x - (value - target) * torch.exp(-log_slope)
-        value, log_slope = curve(x)
+        value, log_slope = function(x)
     return x, log_slope

@@ -1,4 +1,4 @@
-"""Deep sigmoidal curves of neural autoregressive flows (Huang et al. 2018)."""
+"""Deep sigmoidal maps of neural autoregressive flows (Huang et al. 2018)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ IDENTITY_SHARE = 1e-3
 class SigmoidMixture(MonotoneCurve):
     """Logit of a weighted mean of sigmoids (Huang et al. 2018, eq. 8), z = logit(sum_k w_k sigmoid(a_k (x - m_k))).
 
-    Every step of the curve is a hidden unit; the tails are straight. Computed from the logarithms of both F and 1 - F,
+    Every step of the map is a hidden unit; the tails are straight. Computed from the logarithms of both F and 1 - F,
     so that neither end saturates. A share of 1e-3 of the identity is mixed in: between steps that lie far apart
-    the curve would otherwise be flat to rounding, and could not be inverted there.
+    the map would otherwise be flat to rounding, and could not be inverted there.
 
     Parameters
     ----------
     n_units : int, default=8
     bound : float, default=100.0
-        Beyond it the curve goes straight on.
+        Beyond it the map goes straight on.
     """
 
     max_log_slope = 3.0

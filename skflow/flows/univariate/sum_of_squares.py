@@ -17,7 +17,7 @@ MIN_SLOPE = 1e-2  # least share of the mean slope
 class SumOfSquares(MonotoneCurve):
     """Integral of a sum of squared polynomials on [-bound, bound].
 
-    With u = x / bound and Legendre polynomials P_j the curve is (Jaini et al. 2019, eq. 8)
+    With u = x / bound and Legendre polynomials P_j the map is (Jaini et al. 2019, eq. 8)
 
         z = b + exp(s) integral_0^x q(u) du,   q = sum_k p_k(u)^2 / mean(sum_k p_k^2),   p_k = sum_j a_kj P_j
 
@@ -27,7 +27,7 @@ class SumOfSquares(MonotoneCurve):
     Parameters
     ----------
     degree : int, default=4
-        Of the polynomials that are squared; the curve is of degree ``2 degree + 1``.
+        Of the polynomials that are squared; the map is of degree ``2 degree + 1``.
     n_squares : int, default=2
         Two suffice for any positive polynomial.
     bound : float, default=5.0
