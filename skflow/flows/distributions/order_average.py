@@ -64,7 +64,7 @@ class OrderAverage(Distribution):
         z = self.base.sample(n, context, generator)
         ordering = torch.randint(self.n_orderings, (n,), generator=generator, device="cpu").to(z.device)
         x = torch.empty_like(z)
-        for j in range(self.n_orderings):
+        for j in ordering.unique().tolist():
             rows = (ordering == j).nonzero()[:, 0]
             some = None if context is None else context[rows]
             x[rows] = self.member(j).bijection.inverse(z[rows], some)[0]
