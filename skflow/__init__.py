@@ -5,6 +5,8 @@ from .displays.explanation import ExplanationDisplay
 from .estimators.density import FlowDensity
 from .estimators.outlier import FlowOutlierDetector
 from .outliers.conformal import benjamini_hochberg
+from .persistence import load
+from .utils.version import __version__ as __version__
 
 __all__ = [
     "DensityDisplay",
@@ -14,5 +16,5 @@ __all__ = [
     "LatentDisplay",
     "LossCurveDisplay",
     "benjamini_hochberg",
+    "load",
 ]
-__version__ = "0.1.0"

@@ -28,9 +28,10 @@ FOLDERS = {
     "preprocessing": ({"flows"}, {*NUMBERS, "torch"}),
     "training": ({"flows", "engine", "outliers", "preprocessing"}, {*NUMBERS, "sklearn", "torch", "threadpoolctl"}),
     "inference": ({"flows", "engine"}, {"numpy", "torch"}),
+    "persistence": ({"utils", "flows"}, {"numpy", "sklearn", "torch"}),
     "displays": ({"utils"}, {"numpy", "scipy", "sklearn", "matplotlib"}),
     "estimators": (
-        {"utils", "flows", "engine", "outliers", "training", "inference"},
+        {"utils", "flows", "engine", "outliers", "training", "inference", "persistence"},
         {"numpy", "sklearn", "torch"},
     ),
 }

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, _fit_context
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from ..persistence.registry import savable
 from ..utils.global_settings import shield
 from .base import BaseFlow
+from .saved import FITTED, MORE, disagreement
 from .sklearn_compat import with_callbacks
 from .table_kinds import refuse_kind
 from .validation import make_seed
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+@savable(FITTED, MORE, disagreement)
 class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseFlow):
     """Density estimation by a normalizing flow.
 
