@@ -3,6 +3,7 @@
 from .displays import DensityDisplay, LatentDisplay, LossCurveDisplay
 from .displays.explanation import ExplanationDisplay
 from .estimators.density import FlowDensity
+from .estimators.exported import export_onnx
 from .estimators.outlier import FlowOutlierDetector
 from .outliers.conformal import benjamini_hochberg
 from .persistence import load
@@ -16,5 +17,6 @@ __all__ = [
     "LatentDisplay",
     "LossCurveDisplay",
     "benjamini_hochberg",
+    "export_onnx",
     "load",
 ]

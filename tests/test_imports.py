@@ -29,6 +29,7 @@ FOLDERS = {
     "training": ({"flows", "engine", "outliers", "preprocessing"}, {*NUMBERS, "sklearn", "torch", "threadpoolctl"}),
     "inference": ({"flows", "engine"}, {"numpy", "torch"}),
     "persistence": ({"utils", "flows"}, {"numpy", "sklearn", "torch"}),
+    "persistence.onnx": ({"flows"}, {"numpy", "torch", "onnx"}),
     "displays": ({"utils"}, {"numpy", "scipy", "sklearn", "matplotlib"}),
     "estimators": (
         {"utils", "flows", "engine", "outliers", "training", "inference", "persistence"},

@@ -103,7 +103,10 @@ def checked(name: str, values: Mapping[str, Any], kinds: Mapping[str, Check]) ->
         if attribute not in kinds:
             raise FileFormatError(f"{name} has no attribute {attribute[:100]!r} that a file could hold.")
         if not kinds[attribute](value):
-            raise FileFormatError(f"The attribute {attribute!r} of {name} can't be {str(value)[:100]}.")
+            shown = (
+                repr(value)[:100] if isinstance(value, str | int | float | None) else f"such a {type(value).__name__}"
+            )
+            raise FileFormatError(f"The attribute {attribute!r} of {name} can't be {shown}.")
 
 
 def n_trained(flow: Distribution) -> int:

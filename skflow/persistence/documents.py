@@ -108,7 +108,7 @@ def _unfitted(cls, parameters, source, flow):
         estimator = cls(**values)
         estimator._validate_params()
     except (ValueError, TypeError) as error:
-        raise FileFormatError(f"The parameters in the file are not valid: {error}") from error
+        raise FileFormatError(f"The parameters in the file are not valid: {str(error)[:500]}") from error
     return estimator
 
 
