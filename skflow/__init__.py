@@ -10,9 +10,12 @@ from .displays import (
     PredictionIntervalDisplay,
 )
 from .estimators.density import FlowDensity
+from .estimators.exported import export_onnx
 from .estimators.outlier import FlowOutlierDetector
 from .estimators.regressor import FlowRegressor
 from .outliers.conformal import benjamini_hochberg
+from .persistence import load
+from .utils.version import __version__ as __version__
 
 __all__ = [
     "DensityDisplay",
@@ -26,5 +29,6 @@ __all__ = [
     "PITDisplay",
     "PredictionIntervalDisplay",
     "benjamini_hochberg",
+    "export_onnx",
+    "load",
 ]
-__version__ = "0.1.0"

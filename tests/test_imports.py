@@ -28,10 +28,12 @@ FOLDERS = {
     "preprocessing": ({"flows"}, {*NUMBERS, "torch"}),
     "training": ({"flows", "engine", "outliers", "preprocessing"}, {*NUMBERS, "sklearn", "torch", "threadpoolctl"}),
     "inference": ({"flows", "engine"}, {*NUMBERS, "torch"}),
+    "persistence": ({"utils", "flows"}, {"numpy", "sklearn", "torch"}),
+    "persistence.onnx": ({"flows"}, {"numpy", "torch", "onnx"}),
     "displays": ({"utils"}, {"numpy", "scipy", "sklearn", "matplotlib"}),
     "metrics": ({}, {"numpy"}),
     "estimators": (
-        {"utils", "flows", "engine", "outliers", "training", "inference"},
+        {"utils", "flows", "engine", "outliers", "training", "inference", "persistence"},
         {"numpy", "sklearn", "torch"},
     ),
 }

@@ -23,6 +23,7 @@ from ..training.reservoir import Stream
 from ..utils.closest import closest
 from ..utils.user_warnings import warn_user
 from .repr import ReprSupport
+from .saved import Saving
 from .sklearn_compat import CALLBACK_STATE, CallbackSupport, Interval, InvalidParameterError, StrOptions, follow_fit
 from .validation import (
     check_bounds,
@@ -41,7 +42,7 @@ POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 
-class BaseFlow(ReprSupport, CallbackSupport, BaseEstimator):
+class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
     """Base of the estimators: fits a normalizing flow by maximum likelihood and scores rows with it.
 
     Not to be used by itself; the parameters are described in `FlowDensity`.

@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from ..persistence.registry import savable
 from ..utils.global_settings import shield
 from .base import BaseFlow
+from .saved import FITTED, MORE, disagreement
 from .sklearn_compat import fit_context, with_callbacks
 from .table_kinds import refuse_kind
 from .validation import check_n_samples, make_seed
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+@savable(FITTED, MORE, disagreement)
 class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseFlow):
     """Density estimation by a normalizing flow.
 

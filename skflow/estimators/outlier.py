@@ -13,21 +13,52 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .. import engine
+from ..flows.distributions.flow_mixture import FlowMixture
+from ..flows.flow import Flow
 from ..outliers.attribution import repair_contributions, repair_values
 from ..outliers.boxplot import standard_error_of_share, threshold
 from ..outliers.conformal import cross_conformal_p_values
+from ..persistence.attributes import is_number, numbers
+from ..persistence.registry import savable
 from ..training.ensemble import EnsembleFitting
 from ..training.fit import Fit
 from ..utils.frames import frame_like
 from ..utils.global_settings import shield
 from .base import AUTO, NON_NEGATIVE, BaseFlow
 from .parameters import adds_to
+from .saved import FITTED, MORE, disagreement
 from .sklearn_compat import Interval, StrOptions, fit_context, with_callbacks
 from .validation import check_weights
 
 MARGIN = 1e-3  # of the way to a typical row: the threshold lies that far above the row it is to flag, clear of rounding
 
 
+CALIBRATED = {
+    "offset_": is_number,
+    "contamination_": is_number,
+    "contamination_std_": is_number,
+    "typical_score_": is_number,
+    "calibration_scores_": numbers("n"),
+    "fold_": numbers("n", integer=True),
+    "_calibration_weight": numbers("n present"),
+    "_typical_log_density": is_number,
+    "_repair_values": numbers("d", "values"),
+}
+
+
+def _disagreement(detector):
+    """As `disagreement`, and of the calibration."""
+    fold, n = detector.fold_, len(detector.fold_)
+    if not isinstance(detector.flow_, Flow) or not isinstance(detector.flow_.base, FlowMixture):
+        return "its flow is no ensemble"
+    if len(detector.calibration_scores_) != n or len(detector._calibration_weight) != np.count_nonzero(fold >= 0):
+        return f"it has folds of {n} rows, and scores or weights of others"
+    if n and fold.max() >= len(detector.flow_.base.members):
+        return "a fold has no member"
+    return disagreement(detector)
+
+
+@savable({**FITTED, **CALIBRATED}, MORE, _disagreement)
 class FlowOutlierDetector(OutlierMixin, BaseFlow):
     """Outlier and novelty detection by the density of normalizing flows.
 

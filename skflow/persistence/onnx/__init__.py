@@ -1,0 +1,1 @@
+"""Scoring without torch: a fitted flow as a graph of ONNX operators."""

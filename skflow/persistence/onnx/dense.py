@@ -1,0 +1,66 @@
+"""Links of a flow that pick numbers out of a table, rewritten to compute on all: a graph has no such picking."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from ...flows.bijections.log_tails import LogTails
+from ...flows.bijections.marginal_gaussianization import MarginalGaussianization
+from ...flows.distributions.logarithmic_pool import LogarithmicPool
+
+
+class DenseLogTails(LogTails):
+    """`LogTails` without index."""
+
+    def forward(self, x, context=None):
+        inner = torch.clamp(x, self.low, self.high)
+        excess = x - inner
+        log_excess = torch.log1p(excess.abs())
+        return torch.where(excess < 0, inner - log_excess, inner + log_excess), -log_excess.sum(1)
+
+
+class DenseMarginalGaussianization(MarginalGaussianization):
+    """`MarginalGaussianization` without index: both tails of every column are numbers of the graph."""
+
+    def _map_columns(self, v, curve, tail):
+        inner, past, out, log_slope = curve(v)
+        side = torch.where(v > inner, 1.0, -1.0).to(v.dtype)
+        out_tail, log_slope_tail = tail(v, None, side)
+        return torch.where(past, out_tail, out), torch.where(past, log_slope_tail, log_slope)
+
+    def _tail_parameters(self, row, side):
+        rows = torch.arange(len(self.slopes))
+        left, right = (super(DenseMarginalGaussianization, self)._tail_parameters(rows, s) for s in self._sides())
+        return tuple(torch.where(side > 0, b[:, None], a[:, None]) for a, b in zip(left, right))
+
+    def _sides(self):
+        one = torch.ones(len(self.slopes), dtype=self.slopes.dtype)
+        return -one, one
+
+
+class UnchunkedPool(LogarithmicPool):
+    """`LogarithmicPool` without parts of the rows."""
+
+    @staticmethod
+    def _by_chunks(z, centres, summed):
+        half = -0.5 * (centres * centres).sum(1)
+        exponents = torch.addmm(half, z, centres.t()) - 0.5 * (z * z).sum(1, keepdim=True)
+        return summed(exponents.clamp_max(0))
+
+
+DENSE: dict[type[nn.Module], type[nn.Module]] = {
+    LogTails: DenseLogTails,
+    LogarithmicPool: UnchunkedPool,
+    MarginalGaussianization: DenseMarginalGaussianization,
+}
+
+
+def dense(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` that computes the same without picking."""
+    module = copy.deepcopy(module)
+    for part in module.modules():
+        part.__class__ = DENSE.get(type(part), type(part))
+    return module

@@ -1,0 +1,110 @@
+"""Estimators as ONNX graphs, run by onnxruntime: the same numbers, for any number of rows."""
+
+import numpy as np
+import pytest
+
+import skflow
+from skflow.flows import FLOWS
+
+from ..helpers import fit_quietly, quick
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+BY_ITERATION = {"made-mog", "maf-mog", "naf", "bpf", "sos", "gaussianization", "planar", "sylvester"}
+
+
+@pytest.fixture(scope="module")
+def bounded(table):
+    """A table that needs all of the preprocessing: bounds on both sides and on one, a heavy tail."""
+    heavy = np.random.RandomState(0).standard_t(2, size=len(table))
+    return np.column_stack([table[:, 0], table[:, 1] / 10, heavy]).astype(np.float32)
+
+
+BOUNDS = [(0, None), (-1, 1), None]
+
+
+@pytest.fixture(scope="module", params=sorted(FLOWS))
+def exported(request, bounded):
+    """A fit of every named flow."""
+    return fit_quietly(quick(flow=request.param, depth=2, max_iter=10, bounds=BOUNDS), bounded)
+
+
+def run(estimator, folder, method, **inputs):
+    path = folder / "model.onnx"
+    skflow.export_onnx(estimator, path, method)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (out,) = session.run([method], inputs)
+    return out
+
+
+@pytest.mark.parametrize("method", ["score_samples", "transform"])
+def test_a_flow_is_within_1e_5(exported, bounded, method, tmp_path):
+    found = run(exported, tmp_path, method, X=bounded)
+    np.testing.assert_allclose(found, getattr(exported, method)(bounded), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 1009, 5000])
+def test_any_number_of_rows(density, table, tmp_path, n):
+    X = np.resize(table, (n, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        run(density, tmp_path, "score_samples", X=X), density.score_samples(X), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_far_rows_and_rows_outside_the_bounds(bounded, tmp_path):
+    estimator = fit_quietly(quick(bounds=BOUNDS), bounded)
+    X = np.array([[-1, 0, 0], [1e6, 0, 0], [1, 0, -1e9], [0, 0, 0], [1, 1, 0], [1, 2, 1e20]], dtype=np.float32)
+    found = run(estimator, tmp_path, "score_samples", X=X)
+    assert (found == -np.inf).tolist() == [True, False, False, False, False, True]
+    np.testing.assert_allclose(found, estimator.score_samples(X), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("params", [{"ordering": "agnostic"}, {"base": "student-t"}, {"base": "normal"}], ids=str)
+def test_orderings_and_bases(params, table, tmp_path):
+    estimator, X = fit_quietly(quick(**params), table), table.astype(np.float32)
+    found = run(estimator, tmp_path, "score_samples", X=X)
+    np.testing.assert_allclose(found, estimator.score_samples(X), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nsf", "gaussianization", "sylvester"])
+def test_one_column(name, table, tmp_path):
+    X = table[:, :1].astype(np.float32)
+    estimator = fit_quietly(quick(flow=name), X)
+    found = run(estimator, tmp_path, "score_samples", X=X)
+    np.testing.assert_allclose(found, estimator.score_samples(X), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("criterion", ["smoothed", "density", "typicality"])
+def test_a_detector(criterion, table, tmp_path):
+    X = np.concatenate([table, table[:60]]).astype(np.float32)
+    detector = fit_quietly(quick(skflow.FlowOutlierDetector, criterion=criterion), X)
+    found = run(detector, tmp_path, "score_samples", X=X)
+    np.testing.assert_allclose(found, detector.score_samples(X), rtol=1e-5, atol=1e-5)
+    clear = np.abs(detector.decision_function(X)) > 1e-4
+    assert np.array_equal(run(detector, tmp_path, "predict", X=X)[clear], detector.predict(X)[clear])
+
+
+def test_rows_are_drawn_or_it_says_so(exported, bounded, tmp_path):
+    rng = np.random.RandomState(0)
+    noise = {"Z": rng.randn(4000, 3).astype(np.float32), "U": rng.rand(4000).astype(np.float32)}
+    if exported.flow in BY_ITERATION:
+        with pytest.raises(NotImplementedError, match="iteration"):
+            run(exported, tmp_path, "sample", **noise)
+        return
+    rows, own = run(exported, tmp_path, "sample", **noise), exported.sample(4000, random_state=0)
+    assert np.isfinite(exported.score_samples(rows)).all()
+    quantiles = np.linspace(0.1, 0.9, 5)
+    spread = np.subtract(*np.quantile(own, [0.95, 0.05], axis=0))
+    off = (np.quantile(rows, quantiles, axis=0) - np.quantile(own, quantiles, axis=0)) / spread
+    assert np.abs(off).max() < 0.05
+
+
+def test_what_cannot_be_exported_says_so(density, table, tmp_path):
+    with pytest.raises(ValueError, match="method='predict' of FlowDensity"):
+        skflow.export_onnx(density, tmp_path / "x", "predict")
+    heavy, agnostic = (fit_quietly(quick(**p), table) for p in ({"base": "student-t"}, {"ordering": "agnostic"}))
+    for estimator, method in ((heavy, "sample"), (heavy, "transform"), (agnostic, "sample")):
+        with pytest.raises(NotImplementedError):
+            skflow.export_onnx(estimator, tmp_path / "x", method)
+    assert not (tmp_path / "x").exists()
