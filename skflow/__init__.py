@@ -2,6 +2,7 @@
 
 from .displays import DensityDisplay, LatentDisplay, LossCurveDisplay
 from .displays.explanation import ExplanationDisplay
+from .estimators.classifier import FlowClassifier
 from .estimators.density import FlowDensity
 from .estimators.outlier import FlowOutlierDetector
 from .outliers.conformal import benjamini_hochberg
@@ -9,6 +10,7 @@ from .outliers.conformal import benjamini_hochberg
 __all__ = [
     "DensityDisplay",
     "ExplanationDisplay",
+    "FlowClassifier",
     "FlowDensity",
     "FlowOutlierDetector",
     "LatentDisplay",

@@ -72,6 +72,18 @@ MEMORY_WIDTH = 0.15  # standard deviations of a column: about as near are rows t
 LEAST_MEMORY, MOST_MEMORY = 0.05, 3.0  # odds of a repeated row from which rows are remembered, and that count at most
 FORGOTTEN = 3.0  # times as far below the median as the threshold are rows that are not remembered
 
+# The densities of classes
+CLASS_FOLDS = 5  # each with a flow that has not seen it
+ROWS_TO_CROSS_FIT = 10_000  # a longer table has one validation part and one flow
+CLASS_STEPS, MIN_CLASS_STEPS, CLASS_WIDE = 500, 100, 25  # of every flow, and the columns beyond which there are fewer
+PSEUDO_ROWS = 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, math.inf  # a column, which the covariance within classes counts for
+DIAGONALS = 0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0  # shares of a covariance that is replaced by its diagonal, to try
+DIAGONAL = 0.1  # the share with which the number of pseudo-rows is chosen
+KERNEL_WIDTHS = tuple(2.0 ** (k / 2) for k in range(-8, 2))  # in units of the covariance within classes
+LEAST_SHARE = 1e-3  # a density that counts for less is left out
+STANDARD_ERRORS = 2.0  # by which a gain in log-loss must be sure for columns to be bent
+MAX_TEMPERATURE = 100.0
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -58,9 +58,10 @@ class FlowMixture(Distribution):
 
     def sample(self, n, context=None, generator=None):
         member = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        rows = [(member == k).nonzero()[:, 0] for k in range(len(self.members))]
+        drawn = member.unique().tolist()
+        rows = [(member == k).nonzero()[:, 0] for k in drawn]
         parts = [
-            flow.sample(len(some), None if context is None else context[some.to(context.device)], generator)
-            for flow, some in zip(self.members, rows)
+            self.members[k].sample(len(some), None if context is None else context[some.to(context.device)], generator)
+            for k, some in zip(drawn, rows)
         ]
         return torch.cat(parts)[torch.argsort(torch.cat(rows)).to(parts[0].device)]
