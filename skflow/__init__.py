@@ -9,6 +9,7 @@ from .displays import (
     PITDisplay,
     PredictionIntervalDisplay,
 )
+from .estimators.classifier import FlowClassifier
 from .estimators.density import FlowDensity
 from .estimators.exported import export_onnx
 from .estimators.outlier import FlowOutlierDetector
@@ -20,6 +21,7 @@ from .utils.version import __version__ as __version__
 __all__ = [
     "DensityDisplay",
     "ExplanationDisplay",
+    "FlowClassifier",
     "FlowDensity",
     "FlowOutlierDetector",
     "FlowRegressor",

@@ -136,8 +136,11 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             vars(self).update(before)
             raise
 
-    def _fit_flow(self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False):
-        """Fit from scratch or, where ``go_on`` is true and there is one, train the present flow further."""
+    def _fit_flow(self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None):
+        """Fit from scratch or, where ``go_on`` is true and there is one, train the present flow further.
+
+        ``given`` makes the context of the validated rows and weights.
+        """
         go_on = go_on and hasattr(self, "flow_")
         X = check_table(self, X, reset=not go_on, min_rows=1 if go_on else 2)
         bounds = check_bounds(self, X)
@@ -146,6 +149,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             raise ValueError(
                 "sample_weight leaves one row with a positive weight: at least 2 are needed to fit a density."
             )
+        context = None if given is None else given(X, weight)
         device = resolve_device(self.device)
         previous = (self.flow_, self._optimizer_state) if go_on else (None, None)
         stream = self._joined_stream(X, weight) if one_pass else None
@@ -156,7 +160,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
 
         def train(on_iteration):
             seed = make_seed(self.random_state)
-            fitting = self._fitting(self, X, weight, groups, seed, device, bounds, on_iteration)
+            fitting = self._fitting(self, X, weight, groups, seed, device, bounds, on_iteration, context)
             if one_pass:
                 return fitting.one_pass(*previous)
             return fitting.further(*previous) if go_on else fitting.from_scratch()

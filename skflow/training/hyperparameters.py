@@ -80,6 +80,18 @@ MAX_ROWS_FOR_PROCESS, ROWS_TO_TUNE_PROCESS = 2000, 400  # of a Gaussian process:
 MAX_COLUMNS_FOR_SCALES = 20  # of more columns the length scale of the process is one for all
 MAX_ROWS_FOR_LOCATION = 200_000  # to which models of the mean are fitted
 
+# The densities of classes
+CLASS_FOLDS = 5  # each with a flow that has not seen it
+ROWS_TO_CROSS_FIT = 10_000  # a longer table has one validation part and one flow
+CLASS_STEPS, MIN_CLASS_STEPS, CLASS_WIDE = 500, 100, 25  # of every flow, and the columns beyond which there are fewer
+PSEUDO_ROWS = 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, math.inf  # a column, which the covariance within classes counts for
+DIAGONALS = 0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0  # shares of a covariance that is replaced by its diagonal, to try
+DIAGONAL = 0.1  # the share with which the number of pseudo-rows is chosen
+KERNEL_WIDTHS = tuple(2.0 ** (k / 2) for k in range(-8, 2))  # in units of the covariance within classes
+LEAST_SHARE = 1e-3  # a density that counts for less is left out
+STANDARD_ERRORS = 2.0  # by which a gain in log-loss must be sure for columns to be bent
+MAX_TEMPERATURE = 100.0
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import skflow.training.classification
 import skflow.training.density
 import skflow.training.ensemble
 from skflow.training.hyperparameters import resolve_plan
@@ -27,7 +28,7 @@ def test_the_examples_are_found():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path, monkeypatch):
-    for module in (skflow.training.density, skflow.training.ensemble):
+    for module in (skflow.training.classification, skflow.training.density, skflow.training.ensemble):
         monkeypatch.setattr(module, "resolve_plan", hasty_plan)
     monkeypatch.setattr("matplotlib.pyplot.show", lambda *args, **kwargs: None)
     plt.switch_backend("Agg")

@@ -43,7 +43,7 @@ BAD_TABLES = {
 def test_bad_table_is_explained(cls, case):
     X, words = BAD_TABLES[case]
     with pytest.raises((ValueError, TypeError)) as error:
-        quick(cls).fit(X)
+        fit_quietly(quick(cls), X)
     missing = [word for word in words if word not in str(error.value)]
     assert not missing, f"{missing} not in: {error.value}"
 
@@ -199,12 +199,12 @@ def test_bad_number_of_samples_is_explained(density, n_samples):
 @pytest.mark.parametrize(
     "break_it",
     [
-        lambda e, X: e.fit(np.full_like(X, np.nan)),
-        lambda e, X: e.fit(X[:, :2][:1]),
-        lambda e, X: e.fit(X[:, :2], sample_weight=np.zeros(len(X))),
-        lambda e, X: e.set_params(depth=-1).fit(X[:, :2]),
-        lambda e, X: e.set_params(bounds=(5, 6)).fit(X[:, :2]),
-        lambda e, X: e.set_params(flow=make_broken).fit(X[:, :2]),
+        lambda e, X: fit_quietly(e, np.full_like(X, np.nan)),
+        lambda e, X: fit_quietly(e, X[:, :2][:1]),
+        lambda e, X: fit_quietly(e, X[:, :2], sample_weight=np.zeros(len(X))),
+        lambda e, X: fit_quietly(e.set_params(depth=-1), X[:, :2]),
+        lambda e, X: fit_quietly(e.set_params(bounds=(5, 6)), X[:, :2]),
+        lambda e, X: fit_quietly(e.set_params(flow=make_broken), X[:, :2]),
     ],
     ids=["nan", "one row", "zero weights", "parameter", "bounds", "broken flow"],
 )

@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 from skflow import FlowDensity
 from skflow.flows.networks.linear import MaskedLinear
 
-from ..helpers import ESTIMATORS, fit_quietly, quick
+from ..helpers import ESTIMATORS, fit_quietly, quick, target
 
 
 def test_a_row_scores_alone_as_within_the_batch(fitted, table):
@@ -115,7 +115,7 @@ def test_methods_never_change_the_estimator(cls, table):
     for X in (table, table.astype(np.float32)):
         for method in METHODS:
             if hasattr(estimator, method):
-                getattr(estimator, method)(X)
+                getattr(estimator, method)(X, *([target(estimator, X)] if method == "score" else []))
         if hasattr(estimator, "sample"):
             estimator.sample(3)
     assert {name: id(value) for name, value in vars(estimator).items()} == identities

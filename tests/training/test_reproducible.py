@@ -9,7 +9,7 @@ import torch
 
 from skflow import FlowDensity
 
-from ..helpers import ESTIMATORS, fit_quietly, quick, same_flow
+from ..helpers import ESTIMATORS, fit_quietly, quick, same_flow, target
 
 
 def test_same_seed_same_flow(fitted, table):
@@ -88,9 +88,10 @@ def test_global_state_is_untouched(cls, seed, method, table, two_threads):
     if not hasattr(estimator, method):
         pytest.skip(f"{cls.__name__} has no {method}")
     if method not in ("fit", "partial_fit"):
-        estimator.fit(table)
+        fit_quietly(estimator, table)
+    y = [target(estimator, table)] if method == "fit" else []
     before = global_state()
-    getattr(estimator, method)(5 if method == "sample" else table)
+    getattr(estimator, method)(5 if method == "sample" else table, *y)
     after = global_state()
     changed = [name for name in before if after[name] != before[name]]
     assert not changed, f"{method} changed {changed}"

@@ -98,9 +98,10 @@ def test_equal_weights_are_no_weights(cls, weight, table):
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_weights_of_zero_and_one_choose_rows(cls, table):
     chosen = np.arange(len(table)) % 3 > 0
+    y = table[:, 0] > 1
     assert same_flow(
-        fit_quietly(quick(cls, max_iter=3), table, sample_weight=chosen),
-        fit_quietly(quick(cls, max_iter=3), table[chosen]),
+        fit_quietly(quick(cls, max_iter=3), table, y=y, sample_weight=chosen),
+        fit_quietly(quick(cls, max_iter=3), table[chosen], y=y[chosen]),
     )
 
 

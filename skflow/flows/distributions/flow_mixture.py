@@ -58,10 +58,10 @@ class FlowMixture(Distribution):
 
     def sample(self, n, context=None, generator=None):
         member = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        parts, order = [], []
-        for k in member.unique().tolist():
-            rows = (member == k).nonzero()[:, 0]
-            some = None if context is None else context[rows.to(context.device)]
-            parts.append(self.members[k].sample(len(rows), some, generator))
-            order.append(rows)
-        return torch.cat(parts)[torch.argsort(torch.cat(order)).to(parts[0].device)]
+        drawn = member.unique().tolist()
+        rows = [(member == k).nonzero()[:, 0] for k in drawn]
+        parts = [
+            self.members[k].sample(len(some), None if context is None else context[some.to(context.device)], generator)
+            for k, some in zip(drawn, rows)
+        ]
+        return torch.cat(parts)[torch.argsort(torch.cat(rows)).to(parts[0].device)]
