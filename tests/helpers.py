@@ -9,11 +9,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import get_tags
 
 import skflow
+from skflow.persistence import registry
 
 ALL = [
     cls for name in skflow.__all__ if inspect.isclass(cls := getattr(skflow, name)) and issubclass(cls, BaseEstimator)
 ]
 ESTIMATORS = [cls for cls in ALL if not is_regressor(cls())]  # whose methods ask for rows alone
+SAVABLE = [entry.cls for entry in registry.ESTIMATORS.values()]
 SMALL = {"depth": 1, "hidden_layer_sizes": (8,), "n_bins": 4, "max_iter": 5, "random_state": 0}
 
 

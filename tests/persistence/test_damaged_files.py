@@ -16,7 +16,7 @@ import skflow
 from skflow.persistence import FileFormatError
 from skflow.persistence.files import from_bytes, to_bytes
 
-from ..helpers import ESTIMATORS, fit_quietly, quick
+from ..helpers import SAVABLE, fit_quietly, quick
 from .mutations import BY_BYTES, MUTATIONS, document, sealed, split
 
 N_FILES = int(os.environ.get("SKFLOW_FUZZ_FILES", 150))
@@ -44,7 +44,7 @@ def contents(table):
     some.append(quick().partial_fit(table[:50]))
     some.append(fit_quietly(quick(ordering="agnostic", base="student-t"), table))
     some.append(fit_quietly(quick(skflow.FlowOutlierDetector, n_estimators=2), table))
-    assert {type(estimator) for estimator in some} <= set(ESTIMATORS)
+    assert {type(estimator) for estimator in some} <= set(SAVABLE)
     return [(to_bytes(estimator), estimator.score_samples(table[:20])) for estimator in some]
 
 

@@ -19,7 +19,7 @@ from skflow.estimators.saved import SkflowVersionWarning
 from skflow.flows import Affine, Bijection, Chain, Coupling
 from skflow.persistence import FileFormatError
 
-from ..helpers import ESTIMATORS, fit_quietly, quick
+from ..helpers import SAVABLE, fit_quietly, quick
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("cls", SAVABLE)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind(cls, variant, table, path):
     params, dtype = VARIANTS[variant]
@@ -71,14 +71,14 @@ def test_every_kind(cls, variant, table, path):
     assert same(estimator, round_trip(estimator, path), table)
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("cls", SAVABLE)
 def test_unfitted(cls, path):
     estimator = quick(cls, bounds=[(0, None), None])
     loaded = round_trip(estimator, path)
     assert repr(loaded) == repr(estimator) and vars(loaded).keys() == vars(estimator).keys()
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("cls", SAVABLE)
 def test_column_names(cls, table, path):
     frame = pd.DataFrame(table, columns=["a", "größe", "c d", '"'])
     estimator = fit_quietly(quick(cls), frame)
@@ -250,7 +250,7 @@ def test_a_pickle_of_another_version_warns(density, monkeypatch):
     assert vars(loaded).keys() == vars(density).keys()
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("cls", SAVABLE)
 def test_skops_trusts_the_estimator_alone(cls, table):
     skops = pytest.importorskip("skops.io")
     from sklearn.pipeline import make_pipeline

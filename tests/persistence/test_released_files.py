@@ -11,12 +11,11 @@ import pytest
 
 import skflow
 from skflow.persistence.files import FORMAT_VERSION
-from skflow.persistence.registry import ESTIMATORS
 
-from ..helpers import fit_quietly, quick
+from ..helpers import SAVABLE, fit_quietly, quick
 
 FILES = Path(__file__).parent / "files"
-NAMES = [f"{name}-{version}" for name in ESTIMATORS for version in range(1, FORMAT_VERSION + 1)]
+NAMES = [f"{cls.__name__}-{version}" for cls in SAVABLE for version in range(1, FORMAT_VERSION + 1)]
 
 
 def rows():
@@ -32,10 +31,10 @@ def test_scores_are_as_they_were(name):
 
 def write_missing():
     """Of the present format, one file for each estimator."""
-    for name, entry in ESTIMATORS.items():
-        path = FILES / f"{name}-{FORMAT_VERSION}.safetensors"
+    for cls in SAVABLE:
+        path = FILES / f"{cls.__name__}-{FORMAT_VERSION}.safetensors"
         if not path.exists():
-            estimator = fit_quietly(quick(entry.cls, bounds=[(0, None), None], base="normal"), rows())
+            estimator = fit_quietly(quick(cls, bounds=[(0, None), None], base="normal"), rows())
             estimator.save(path)
             path.with_suffix(".json").write_text(json.dumps(estimator.score_samples(rows()[:10]).tolist()))
 
