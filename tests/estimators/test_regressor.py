@@ -272,14 +272,12 @@ def test_the_torch_module_gives_the_same_density(one):
 
 def test_a_row_does_not_depend_on_those_beside_it(one):
     X, y, _, _ = draw(40, 7)
-    whole, parts = (
-        one.score_samples(X, y),
-        np.concatenate([one.score_samples(X[i : i + 1], y[i : i + 1]) for i in range(40)]),
-    )
-    np.testing.assert_allclose(whole, parts, atol=1e-7)
-    np.testing.assert_allclose(
-        one.predict(X), np.concatenate([one.predict(X[i : i + 1]) for i in range(40)]), rtol=1e-7
-    )
+    order = np.random.RandomState(0).permutation(40)
+    for ask in (one.score_samples, one.cdf, lambda X, y: one.predict(X), lambda X, y: one.predict_interval(X)):
+        whole = ask(X, y)
+        alone = np.concatenate([ask(X[i : i + 1], y[i : i + 1]) for i in range(40)])
+        np.testing.assert_allclose(whole, alone, rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(whole[order], ask(X[order], y[order]), rtol=1e-7, atol=1e-7)
 
 
 def test_fit_quietly_takes_targets():

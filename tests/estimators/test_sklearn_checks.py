@@ -1,6 +1,7 @@
 """scikit-learn's own checks of every estimator."""
 
 import pytest
+from sklearn.base import is_regressor
 from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
 
 from ..helpers import ALL, quick
@@ -9,10 +10,15 @@ MINI_BATCHES = (
     "a weight scales a row's part in one step where a repeated row takes part in several: with mini-batches and a "
     "random validation part the two fits meet in expectation only"
 )
+TARGETS_TOO = "score_samples of a regressor takes the targets too; tests/estimators/test_regressor.py checks the same"
 
 
 def expected_failures(estimator):
-    return {"check_sample_weight_equivalence_on_dense_data": MINI_BATCHES}
+    expected = {"check_sample_weight_equivalence_on_dense_data": MINI_BATCHES}
+    if is_regressor(estimator):
+        invariance = "check_methods_sample_order_invariance", "check_methods_subset_invariance"
+        expected |= dict.fromkeys(invariance, TARGETS_TOO)
+    return expected
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
