@@ -6,6 +6,7 @@ OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 FUZZ_TABLES ?= 10000
+FUZZ_FILES ?= 2000
 # One thread a worker: two workers of many threads each would fight for the cores.
 TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
@@ -20,7 +21,7 @@ help:
 	@echo "make demo         fit FlowDensity to a real table and draw it"
 	@echo "make test         the whole test suite, doctests included"
 	@echo "make test-oldest  the core tests under the oldest supported scikit-learn"
-	@echo "make fuzz         ten thousand hostile tables, never the same (FUZZ_TABLES=500 for fewer)"
+	@echo "make fuzz         ten thousand hostile tables, never the same, and two thousand damaged files (FUZZ_TABLES=500 for fewer)"
 	@echo "make docs         the documentation site, in docs/_build/html, opened in a browser by its tests"
 	@echo "make lint         ruff: rules and format"
 	@echo "make format       apply ruff's fixes and format"
@@ -54,6 +55,7 @@ test-oldest: $(OLDEST)/.installed
 # Every property on its share of the tables; a failure prints the smallest one that was found.
 fuzz: venv
 	$(TEST_ENV) SKFLOW_FUZZ_TABLES=$(FUZZ_TABLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/estimators/test_fuzz.py
+	$(TEST_ENV) SKFLOW_FUZZ_FILES=$(FUZZ_FILES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/persistence/test_damaged_files.py
 
 # Warnings are errors. No network is needed once the packages are installed, neither to build the site nor to read it.
 docs: $(VENV)/.docs

@@ -68,6 +68,12 @@ def write_listing(folder: Path) -> None:
             _section("Displays", "Pictures of a fitted estimator; they need matplotlib.", "skflow", displays),
             _section("Utilities", "Checks for these and anybody's density estimators.", "skflow.utils", list(utils)),
             _section(
+                "Files",
+                "What is wrong with a file that `skflow.load` refuses.",
+                "skflow.persistence",
+                [name for name in _public("skflow.persistence") if name not in top],
+            ),
+            _section(
                 "Flows for those who build their own",
                 "Torch modules, which know nothing of scikit-learn. `skflow.flows.FLOWS` maps the names that an "
                 "estimator's ``flow`` parameter takes to their recipes.",
