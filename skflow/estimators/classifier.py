@@ -305,12 +305,14 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
         if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1. Got {n_samples!r} instead.")
         generator = torch.Generator().manual_seed(make_seed(random_state))
-        if y is None:
-            label = torch.multinomial(self.flow_.base.priors, int(n_samples), replacement=True, generator=generator)
-        else:
-            label = torch.from_numpy(np.repeat(self._places(y), int(n_samples)))
+        mixture = self.flow_.base
         with torch.no_grad():
-            X = self.flow_.bijection.inverse(self.flow_.base.sample_of(label, generator))[0].numpy()
+            if y is None:
+                z, label = mixture.sample_with_label(int(n_samples), generator)
+            else:
+                label = torch.from_numpy(np.repeat(self._places(y), int(n_samples)))
+                z = mixture.sample_of(label, generator)
+            X = self.flow_.bijection.inverse(z)[0].numpy()
         return X if y is not None else (X, self.classes_[label.numpy()])
 
     def _places(self, y):

@@ -72,7 +72,7 @@ class LabelledRows:
         return Flow(whitening, StandardNormal(self.z.shape[1]).double())
 
     def kernels(self, width: float, diagonal: float) -> Flow:
-        """A kernel estimate for every class, on at most so many rows of all.
+        """A kernel estimate for every class; of many rows the first ones are enough, and one of each class.
 
         Parameters
         ----------
@@ -81,8 +81,8 @@ class LabelledRows:
         diagonal : float
             As in `gaussians`.
         """
-        some = slice(0, hp.MAX_CENTRES) if len(self.z) > hp.MAX_CENTRES else slice(None)
-        keep = torch.unique(torch.cat([torch.arange(len(self.z))[some], self._first_of_each_class()]))
+        first = torch.arange(min(len(self.z), hp.MAX_CENTRES))
+        keep = torch.unique(torch.cat([first, self._first_of_each_class()]))
         whitening = ClassWhitening(torch.zeros_like(self.means), _precision_factors(self.pooled[None], diagonal))
         centres = whitening(self.z[keep], self.one_hot[keep])[0]
         return Flow(whitening, ClassKernels(centres, self.weight[keep], self.label[keep], width))

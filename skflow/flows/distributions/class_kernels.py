@@ -10,6 +10,8 @@ from torch import Tensor
 from .distribution import LOG_2PI, Distribution
 
 PAIRS_PER_CHUNK = 131_072  # of rows and centres, looked at together: about as many as the cache holds
+# Distances by products of matrices lose digits far out, and then a row depends on how many stand beside it.
+EXACT = "donot_use_mm_for_euclid_dist"
 
 
 class ClassKernels(Distribution):
@@ -45,7 +47,7 @@ class ClassKernels(Distribution):
         centres, log_weight = self.centres[of_class] / self.width, self.weights[of_class].log()
         log_weight = log_weight - torch.logsumexp(log_weight, 0)
         parts = [
-            torch.logsumexp(log_weight - 0.5 * torch.cdist(part, centres, compute_mode=_EXACT).square(), 1)
+            torch.logsumexp(log_weight - 0.5 * torch.cdist(part, centres, compute_mode=EXACT).square(), 1)
             for part in z.split(max(1, PAIRS_PER_CHUNK // len(centres)))
         ]
         return torch.cat(parts)
@@ -60,7 +62,3 @@ class ClassKernels(Distribution):
             drawn = torch.multinomial(self.weights[of_class], int(own.sum()), replacement=True, generator=generator)
             z[own] += self.centres[of_class][drawn]
         return z
-
-
-_EXACT = "donot_use_mm_for_euclid_dist"  # the other way, by products, loses digits far out, and then rows depend
-# on how many there are beside them

@@ -29,11 +29,6 @@ class ClassMixture(Distribution):
         self.register_buffer("priors", priors)
         self.temperature = temperature
 
-    @property
-    def width(self) -> int:  # type: ignore[override]
-        """As that of other densities, for all classes side by side."""
-        return len(self.priors) * max(self.conditional.width, 2)
-
     def log_prob(self, x, context=None, *, evaluate: Evaluate = own_log_prob):
         return torch.logsumexp(self.class_log_prob(x, evaluate=evaluate) + self.priors.log(), 1)
 
