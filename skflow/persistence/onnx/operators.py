@@ -342,8 +342,8 @@ def _searchsorted(t, knots, x, out, out_int32=False, right=False, side=None, sor
     reached = "GreaterOrEqual" if right or side == "right" else "Greater"
     knots = t.graph.node("Unsqueeze", t.value(knots), t.graph.sizes([-2]))
     x = t.graph.node("Unsqueeze", t.value(x), t.graph.sizes([-1]))
-    below = t.graph.cast(t.graph.node(reached, x, knots), out.dtype)
-    return t.graph.node("ReduceSum", below, t.graph.sizes([-1]), keepdims=0)
+    below = t.graph.cast(t.graph.node(reached, x, knots), torch.float32)  # whose sums are faster than whole numbers'
+    return t.graph.cast(t.graph.node("ReduceSum", below, t.graph.sizes([-1]), keepdims=0), out.dtype)
 
 
 # Shapes.
