@@ -39,7 +39,7 @@ def cross_conformal_p_values(
         rows = rows[np.argsort(calibration[rows], kind="stable")]
         below = np.searchsorted(calibration[rows], scores[:, k], side="right")
         total += np.concatenate([[0.0], np.cumsum(weight[rows])])[below]
-    return total / (weight.sum() + weight.max())
+    return np.minimum(total / (weight.sum() + weight.max()), 1.0)  # which rounding may leave it above
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:

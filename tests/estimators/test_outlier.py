@@ -410,3 +410,12 @@ def test_single_precision_rows_score_in_single_precision(detector):
     scores = detector.score_samples(X.astype(np.float32))
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, detector.score_samples(X), rtol=1e-3, atol=1e-3)
+
+
+def test_no_p_value_exceeds_one():
+    """Weights are summed up fold by fold for the one, all at once for the other: rounding must not show."""
+    for seed in range(200):
+        rng = np.random.RandomState(seed)
+        weight, fold = rng.pareto(1, 300), rng.randint(5, size=300)
+        p = cross_conformal_p_values(np.full((1, 5), np.inf), rng.standard_normal(300), fold, weight)
+        assert p[0] <= 1 and p[0] == pytest.approx(1)

@@ -32,11 +32,12 @@ class FlowMixture(Distribution):
     def __init__(self, members: Iterable[Distribution], weights: Tensor | None = None):
         super().__init__()
         self.members = nn.ModuleList(members)
-        k = len(self.members)
-        self.register_buffer("weights", torch.full((k,), 1 / k) if weights is None else weights)
+        if weights is None:
+            weights = torch.full((len(self.members),), 1 / len(self.members), dtype=torch.float64)
+        self.register_buffer("weights", weights)
 
     def log_prob(self, x, context=None, *, evaluate: Evaluate = own_log_prob):
-        return torch.logsumexp(self.member_log_prob(x, context, evaluate=evaluate) + self.weights.log(), 1)
+        return torch.logsumexp(self.member_log_prob(x, context, evaluate=evaluate) + self.weights.log().to(x), 1)
 
     def member_log_prob(self, x: Tensor, context: Tensor | None = None, *, evaluate: Evaluate = own_log_prob) -> Tensor:
         """Log-density in nats of rows ``x`` (n, d) under every member, shape (n, K)."""
