@@ -87,11 +87,16 @@ class Predictive:
             n, m = len(context), len(nodes)
             u, wide = nodes.repeat(n, 1), context.repeat_interleave(m, 0)
             members = _Members(self, u, wide)
-            values = [self.flow.bijection.inverse(v, wide)[0].view(n, m, d) for v in members.from_normal(u)]
-            means = torch.stack([torch.einsum("nmd,m->nd", y, shares) for y in values])
+            values = torch.stack(
+                [self.flow.bijection.inverse(v, wide)[0].view(n, m, d) for v in members.from_normal(u)]
+            )
+            # A member that alone reaches far beyond all others has met no row like this one.
+            low, high = (v.median(0).values for v in (values.amin(2, keepdim=True), values.amax(2, keepdim=True)))
+            values = values.clamp(low - (high - low), high + (high - low))
+            means = torch.einsum("knmd,m->knd", values, shares)
             weights = self.mixture.weights[:, None, None]
             mean = (weights * means).sum(0)
-            spread = torch.stack([torch.einsum("nmd,m->nd", (y - mean[:, None]) ** 2, shares) for y in values])
+            spread = torch.einsum("knmd,m->knd", (values - mean[:, None]) ** 2, shares)
             return torch.stack([mean, (weights * spread).sum(0).sqrt()], 1)
 
         both = self._by_chunks(of, context, repeats=len(nodes))
