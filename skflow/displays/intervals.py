@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ..utils.closest import closest
 from ..utils.frames import column_names
 from ..utils.global_settings import shield
-from .plotting import BLUE, GREY, axes_for, pyplot
+from .plotting import BLUE, GREY, RED, axes_for, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,7 +131,7 @@ class PredictionIntervalDisplay:
         if self.y_true is not None:
             inside = (low <= self.y_true) & (self.y_true <= high)
             ax.plot(self.feature[inside], self.y_true[inside], ".", color=GREY, markersize=4, label="targets")
-            ax.plot(self.feature[~inside], self.y_true[~inside], "x", color="#D55E00", markersize=4, label="outside")
+            ax.plot(self.feature[~inside], self.y_true[~inside], "x", color=RED, markersize=4, label="outside")
             ax.set_title(f"{100 * inside.mean():.1f} % of the targets lie inside", fontsize=10)
         ax.set(xlabel=self.name, ylabel="target")
         ax.legend(fontsize=9)

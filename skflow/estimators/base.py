@@ -144,11 +144,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         go_on = go_on and hasattr(self, "flow_")
         X = check_table(self, X, reset=not go_on, min_rows=1 if go_on else 2)
         bounds = check_bounds(self, X)
-        weight, groups = check_weights(sample_weight, X), check_groups(groups, X)
-        if weight is not None and not go_on and np.count_nonzero(weight) < 2:
-            raise ValueError(
-                "sample_weight leaves one row with a positive weight: at least 2 are needed to fit a density."
-            )
+        weight, groups = check_weights(sample_weight, X, least=1 if go_on else 2), check_groups(groups, X)
         context = None if given is None else given(X, weight)
         device = resolve_device(self.device)
         previous = (self.flow_, self._optimizer_state) if go_on else (None, None)

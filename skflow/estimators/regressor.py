@@ -79,7 +79,8 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         The density as a torch module: ``flow_.log_prob(y, context)``, its context what the regression says of each row
         and then the features.
     weights_ : ndarray of shape (2,)
-        Of the flows of the targets, w, and of those of the residuals.
+        Of the flows of the targets, w, and of those of the residuals; of the former alone, where Ctrl-C ended the fit
+        before there were others.
     fold_ : ndarray of shape (n_samples,), int
         The members that have not seen the row; -1 for rows of weight zero.
     pit_ : ndarray of shape (n_samples,)
@@ -115,7 +116,6 @@ class FlowRegressor(RegressorMixin, BaseFlow):
     """
 
     _fitting = RegressionFitting
-    _parameter_constraints: dict = {**BaseFlow._parameter_constraints}
 
     @adds_to(BaseFlow)
     def __init__(self, *, base: str = "normal", learning_rate_init: float = 1e-2, alpha: float = 3e-2):
@@ -152,11 +152,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
             X = check_table(self, X, reset=True, min_rows=2)
             y = check_targets(self, y, len(X))
             targets = y.reshape(len(y), -1)
-            weight = check_weights(sample_weight, X)
-            if weight is not None and np.count_nonzero(weight) < 2:
-                raise ValueError(
-                    "sample_weight leaves one row with a positive weight: at least 2 are needed to fit a density."
-                )
+            weight = check_weights(sample_weight, X, least=2)
             device, bounds = resolve_device(self.device), check_bounds(self, targets, "y")
             seed = make_seed(self.random_state)
             self.n_targets_, self._one_dimensional = targets.shape[1], y.ndim == 1
@@ -166,14 +162,13 @@ class FlowRegressor(RegressorMixin, BaseFlow):
                 return RegressionFitting(self, *rows, seed, device, bounds, on_iteration, context=X).from_scratch()
 
             fit = self._followed(train, follow_fit(self, X, y))
-            self._location = fit.location
             self._calibrate(fit, targets)
             return self
 
     def _fitted_attributes(self, fit: Fit) -> dict:
         n_folds = fit.fold.max() + 1
         weights = fit.latent.weights.numpy(force=True).astype(float).reshape(-1, n_folds).sum(1)
-        return {**super()._fitted_attributes(fit), "fold_": fit.fold, "weights_": weights}
+        return {**super()._fitted_attributes(fit), "fold_": fit.fold, "weights_": weights, "_location": fit.location}
 
     def _calibrate(self, fit, targets):
         """What the members say of the rows that they have not seen."""

@@ -86,8 +86,8 @@ def _first(mask):
     return i, j
 
 
-def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
-    """Validate weights: one per row, finite, none negative, not all zero.
+def check_weights(sample_weight, X: np.ndarray, *, least: int = 1) -> np.ndarray | None:
+    """Validate weights: one per row, finite, none negative, not all zero, and at least ``least`` of them positive.
 
     Returns
     -------
@@ -121,6 +121,8 @@ def check_weights(sample_weight, X: np.ndarray) -> np.ndarray | None:
             raise ValueError(f"{problem}: {weight[i]} at row {i}; weights must be {demand}.")
     if not weight.any():
         raise ValueError("sample_weight is zero for every row: at least one row needs a positive weight.")
+    if np.count_nonzero(weight) < least:
+        raise ValueError("sample_weight leaves one row with a positive weight: at least 2 are needed to fit a density.")
     largest = weight.max()
     if weight.min() == largest:
         return None

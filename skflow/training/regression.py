@@ -131,47 +131,45 @@ class RegressionFitting(Fitting):
         context = np.hstack([location.fit(X, targets.numpy(), fold, table.weight, self.rng), X])
         numbers, n_predictions = np.arange(context.shape[1]), context.shape[1] - X.shape[1]
         residual = ContextLocation(torch.arange(targets.shape[1]))
-        fits = [
-            self._cross_fit(targets, context, fold, numbers[n_predictions:]),
-            self._cross_fit(targets, context, fold, numbers, residual),
-        ]
-        weights = self._stack(fits, targets, context, fold)
-        best = fits[int(weights[1] > weights[0])]
-        members = [member for fit in fits for member in fit.latent.members]
-        mixture = FlowMixture(members, torch.from_numpy(weights / n_folds).repeat_interleave(n_folds))
         everywhere = np.full(len(table.present), -1)
         everywhere[table.present] = fold
-        return RegressionFit(
-            first,
-            mixture,
-            self.dtype,
-            best.settings,
-            best.plan,
-            fold=everywhere,
-            progress=best.progress.shifted(float(log_abs_det.mean())),
-            location=location,
-            context=context,
-        )
 
-    def _cross_fit(self, targets, context, fold, columns, *first):
-        table = self.table
+        def assembled(fits, weights):
+            members = [member for fit in fits for member in fit.latent.members]
+            best = fits[int(weights.argmax())]
+            return RegressionFit(
+                first,
+                FlowMixture(members, torch.from_numpy(weights / n_folds).repeat_interleave(n_folds)),
+                self.dtype,
+                best.settings,
+                best.plan,
+                fold=everywhere,
+                progress=best.progress.shifted(float(log_abs_det.mean())),
+                location=location,
+                context=context,
+            )
+
+        def cross_fit(columns, *first):
+            return self._cross_fit(
+                targets, context, fold, columns, first, lambda fit: self.on_iteration(assembled([fit], np.ones(1)))
+            )
+
+        fits = [cross_fit(numbers[n_predictions:])]
+        if fits[0].progress.stopped != "interrupted":
+            fits.append(cross_fit(numbers, residual))
+        fit = assembled(fits, self._stack(fits, targets, context, fold))
+        if fits[-1].progress.stopped == "interrupted":
+            fit.progress.stopped = "interrupted"
+        return fit
+
+    def _cross_fit(self, targets, context, fold, columns, first, on_iteration):
         with torch.no_grad():
             for link in first:
                 targets = link(targets, torch.from_numpy(context))[0]
-        seed = int(self.rng.randint(2**31 - 1))
-        rows = targets.numpy(), table.weight, table.group
-        return CrossFitting(
-            self.estimator,
-            *rows,
-            seed,
-            self.device,
-            (None, None),
-            self.on_iteration,
-            context=context,
-            fold=fold,
-            columns=columns,
-            first=first,
-        ).from_scratch()
+        rows = targets.numpy(), self.table.weight, self.table.group
+        where = int(self.rng.randint(2**31 - 1)), self.device, (None, None)
+        more = {"context": context, "fold": fold, "columns": columns, "first": first}
+        return CrossFitting(self.estimator, *rows, *where, on_iteration, **more).from_scratch()
 
     def _stack(self, fits, targets, context, fold):
         """Weights of the two kinds of flows, by expectation-maximisation."""

@@ -237,7 +237,7 @@ def test_row_outside_bounds_is_explained_by_its_column():
 
 
 def test_display_draws_the_largest_bar_on_top(detector):
-    plt = pytest.importorskip("matplotlib.pyplot")
+    plt = pytest.importorskip("matplotlib.pyplot", reason="the display draws with matplotlib")
     display = skflow.ExplanationDisplay.from_estimator(detector, [[0.0, 0, 9, 0]], max_features=3)
     assert [label.get_text() for label in display.ax_.get_yticklabels()][0] == "x2 = 9"
     assert len(display.ax_.patches) == 3

@@ -15,7 +15,7 @@ from skflow import FlowRegressor
 from skflow.flows import Bijection
 from skflow.metrics import crps_scorer, log_density_scorer
 
-from ..helpers import fit_quietly, quick, same_flow
+from ..helpers import quick, same_flow
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -280,6 +280,26 @@ def test_a_row_does_not_depend_on_those_beside_it(one):
         np.testing.assert_allclose(whole[order], ask(X[order], y[order]), rtol=1e-7, atol=1e-7)
 
 
-def test_fit_quietly_takes_targets():
+def test_ctrl_c_keeps_what_there_is_and_starts_nothing_more():
+    steps = []
+
+    class Interrupted(_Narrow):
+        def forward(self, x, context=None):
+            if torch.is_grad_enabled():
+                steps.append(len(x))
+                if len(steps) == 30:
+                    raise KeyboardInterrupt
+            return super().forward(x, context)
+
     X, y, _, _ = draw(60)
-    assert fit_quietly(quick(FlowRegressor, max_iter=1), X, y=y).n_targets_ == 1
+    with pytest.warns(UserWarning, match="fit interrupted"):
+        regressor = quick(FlowRegressor, flow=lambda d, c: Interrupted(), max_iter=10**4).fit(X, y)
+    assert len(steps) == 30 and regressor.weights_.tolist() == [1.0]
+    assert np.isfinite(regressor.score_samples(X, y)).all()
+
+
+def test_the_course_of_a_fit_can_be_followed():
+    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from version 1.9 on")
+    X, y, _, _ = draw(60)
+    regressor = quick(FlowRegressor, max_iter=2).set_callbacks(callback.ScoringMonitor(scoring="r2"))
+    assert np.isfinite(regressor.fit(X, y).score_samples(X, y)).all()
