@@ -318,6 +318,7 @@ def test_residual_round_trip_of_random_draws(layer):
     assert worst < 1e-9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("n_context", [0, 3], ids=["free", "context"])
 @torch.no_grad()
@@ -334,6 +335,7 @@ def test_depth_32(name, n_context):
     torch.testing.assert_close(log_abs_det_back, -log_abs_det, atol=1e-9, rtol=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("depth", [1, 4])
 def test_adversarial_weights(name, depth):

@@ -111,6 +111,7 @@ def grid(d):
     return torch.from_numpy(rows), torch.from_numpy(cells)
 
 
+@pytest.mark.long
 @distributions
 @few_features
 @contexts
@@ -126,6 +127,7 @@ def test_integral_is_one(name, d, n_context):
             assert mass == pytest.approx(1, abs=5e-3)
 
 
+@pytest.mark.long
 @distributions
 @few_features
 @contexts

@@ -126,6 +126,7 @@ def test_setting_has_no_say(setting, undisturbed, table):
     check_same(found, expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("setting", ["default dtype", "device block"])
 def test_no_flow_heeds_it(flow, setting, table):
