@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ..inference.predictive import Predictive
+from ..inference.predictive import Predictive, predictions
 from ..outliers.conformal import conformal_half_width
 from ..training.fit import Fit
 from ..training.regression import RegressionFitting
 from ..utils.global_settings import shield
 from .base import BaseFlow
 from .parameters import adds_to
-from .sklearn_compat import fit_context, follow_fit, with_callbacks
+from .sklearn_compat import fit_context, follow_fit, trees_of, with_callbacks
 from .validation import (
     check_bounds,
     check_n_samples,
@@ -159,7 +159,8 @@ class FlowRegressor(RegressorMixin, BaseFlow):
 
             def train(on_iteration):
                 rows = targets, weight, None
-                return RegressionFitting(self, *rows, seed, device, bounds, on_iteration, context=X).from_scratch()
+                more = {"context": X, "trees_of": trees_of}
+                return RegressionFitting(self, *rows, seed, device, bounds, on_iteration, **more).from_scratch()
 
             fit = self._followed(train, follow_fit(self, X, y))
             self._calibrate(fit, targets)
@@ -183,7 +184,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
     def _context(self, X) -> np.ndarray:
         """What conditions the flow: predictions and features."""
         X = self._table(X).astype(float)
-        return np.hstack([self._location.predict(X), X])
+        return np.hstack([predictions(self._location, X), X])
 
     @property
     def _predictive(self) -> Predictive:

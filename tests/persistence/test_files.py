@@ -19,7 +19,7 @@ from skflow.estimators.saved import SkflowVersionWarning
 from skflow.flows import Affine, Bijection, Chain, Coupling
 from skflow.persistence import FileFormatError
 
-from ..helpers import SAVABLE, fit_quietly, quick
+from ..helpers import SAVABLE, fit_quietly, quick, target
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_skops_trusts_the_estimator_alone(cls, table):
     skops = pytest.importorskip("skops.io")
     from sklearn.pipeline import make_pipeline
 
-    pipeline = fit_quietly(make_pipeline(StandardScaler(), quick(cls)), table)
+    pipeline = fit_quietly(make_pipeline(StandardScaler(), quick(cls)), table, target(quick(cls), table))
     content = skops.dumps(pipeline)
     trusted = skops.get_untrusted_types(data=content)
     assert trusted == [f"{cls.__module__}.{cls.__name__}"]

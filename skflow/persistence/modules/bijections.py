@@ -8,6 +8,8 @@ from torch import Tensor
 from ...flows.bijections.bijection import Bijection
 from ...flows.bijections.bounded import Bounded
 from ...flows.bijections.chain import Chain
+from ...flows.bijections.class_whitening import ClassWhitening
+from ...flows.bijections.context_location import ContextLocation
 from ...flows.bijections.embedded_context import EmbeddedContext
 from ...flows.bijections.inverse import Inverse
 from ...flows.bijections.linear import LU, ActNorm, Permutation, Rotation
@@ -72,14 +74,41 @@ def _marginal_gaussianization(node):
     return MarginalGaussianization(columns, *parts, node.tensor("tail_index", c, 2))
 
 
+def _class_whitening(node):
+    c, d = node.tensor("means", None, None).shape
+    factors = node.tensor("precision_factors", None, d, d)
+    require(c and d and len(factors) in (1, c), "a class has no matrix")
+    require((factors.diagonal(dim1=1, dim2=2) > 0).all() and not factors.triu(1).any(), "a matrix is not triangular")
+    node.sizes.agree(d, c)
+    return ClassWhitening(node.tensor("means", c, d), factors)
+
+
+def _columns(node, *shape):
+    """Numbers of columns of the context."""
+    columns = node.tensor("columns", *shape, integer=True)
+    require(len(columns) and (columns >= 0).all(), "it sees no column of the context")
+    return columns
+
+
+def _context_location(node):
+    columns = _columns(node, None)
+    node.sizes.agree(len(columns))
+    return ContextLocation(columns)
+
+
+def _embedded_context(node):
+    columns = _columns(node, node.within.n_context) if "columns" in node.tensors else None
+    node.sizes.agree(node.within.n_features, node.within.n_context if columns is None else None)
+    return EmbeddedContext(node.child("bijection", Bijection), node.child("embedding", Bijection), columns)
+
+
 RULES = {
     ActNorm: Rule(_act_norm),
     Bounded: Rule(_column_wise(Bounded, "low", "high", "unit", infinite=("low", "high"))),
     Chain: Rule(lambda node: Chain(node.children("links", Bijection)), modules=("links",)),
-    EmbeddedContext: Rule(
-        lambda node: EmbeddedContext(node.child("bijection", Bijection), node.child("embedding", Bijection)),
-        modules=("bijection", "embedding"),
-    ),
+    ClassWhitening: Rule(_class_whitening),
+    ContextLocation: Rule(_context_location),
+    EmbeddedContext: Rule(_embedded_context, modules=("bijection", "embedding")),
     Inverse: Rule(lambda node: Inverse(node.child("bijection", Bijection)), modules=("bijection",)),
     LU: Rule(_square(LU, "lower", "upper", "log_diagonal", "bias")),
     LogTails: Rule(_column_wise(LogTails, "low", "high", infinite=("low", "high"))),

@@ -70,13 +70,14 @@ def built(description: Any, source: Reader, sizes: Sizes | None = None, depth: i
     require(description.keys() - {"frozen"} == keys, f"{name} has other parts than {sorted(keys)}")
     require(isinstance(config, dict) and isinstance(description["tensors"], dict), f"{name} has no config")
     sizes = Sizes() if sizes is None else sizes
-    within = _built_within(name, description.get("modules", {}), rule, source, sizes, depth)
+    sizes_within = Sizes(sizes.n_features) if cls is EmbeddedContext else sizes
+    within = _built_within(name, description.get("modules", {}), rule, source, sizes_within, depth)
     if univariate:
         within[UNIVARIATE] = built_univariate(description[UNIVARIATE])
     tensors = {key: source.tensor(tensor) for key, tensor in description["tensors"].items()}
     try:
         with torch.random.fork_rng(devices=[]):
-            module = rule.build(Node(config, within, tensors, sizes))
+            module = rule.build(Node(config, within, tensors, sizes, sizes_within))
     except KeyError as error:
         raise FileFormatError(f"A {name} of the file lacks {error}.") from error
     _set_tensors(module, rule, tensors, description.get("frozen", []))

@@ -6,6 +6,8 @@ import torch
 
 from ...flows.bijections.bijection import Bijection
 from ...flows.bijections.order_agnostic import OrderAgnostic
+from ...flows.distributions.class_kernels import ClassKernels
+from ...flows.distributions.class_mixture import ClassMixture
 from ...flows.distributions.distribution import Distribution
 from ...flows.distributions.flow_mixture import FlowMixture
 from ...flows.distributions.gaussian_mixture import GaussianMixture
@@ -51,6 +53,34 @@ def _members(node):
     return members
 
 
+def _flow_mixture(node):
+    members = _members(node)
+    require((node.tensor("weights", len(members)) >= 0).all(), "a member has a weight below zero")
+    return FlowMixture(members)
+
+
+def _class_kernels(node):
+    centres = node.tensor("centres", None, None)
+    label, weights, width = (
+        node.tensor("label", len(centres), integer=True),
+        node.tensor("weights", len(centres)),
+        node.number("width"),
+    )
+    require(len(centres) and width > 0 and (weights > 0).all(), "a kernel has no width or weight")
+    classes = label.unique()
+    require(torch.equal(classes, torch.arange(len(classes))), "a class has no centre")
+    node.sizes.agree(centres.shape[1], len(classes))
+    return ClassKernels(centres, weights, label, width)
+
+
+def _class_mixture(node):
+    conditional, priors = node.child("conditional", FlowMixture), node.tensor("priors", None)
+    node.sizes.agree(n_context=len(priors))
+    temperature = node.number("temperature")
+    require(len(priors) and (priors >= 0).all() and temperature > 0, "its priors or its temperature are none")
+    return ClassMixture(conditional, priors, temperature)
+
+
 def _logarithmic_pool(node):
     members = _members(node)
     small = node.tensor("small", None, None, None)
@@ -67,11 +97,15 @@ def _logarithmic_pool(node):
 
 
 RULES = {
+    ClassKernels: Rule(_class_kernels, lambda module: {"width": float(module.width)}),
+    ClassMixture: Rule(
+        _class_mixture, lambda module: {"temperature": float(module.temperature)}, modules=("conditional",)
+    ),
     Flow: Rule(
         lambda node: Flow(node.child("bijection", Bijection), node.child("base", Distribution)),
         modules=("bijection", "base"),
     ),
-    FlowMixture: Rule(lambda node: FlowMixture(_members(node)), modules=("members",)),
+    FlowMixture: Rule(_flow_mixture, modules=("members",)),
     GaussianMixture: Rule(_gaussian_mixture, lambda module: {"diagonal": module.diagonal}),
     LogarithmicPool: Rule(
         _logarithmic_pool,

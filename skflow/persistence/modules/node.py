@@ -38,12 +38,22 @@ class Sizes:
 
 @dataclass
 class Node:
-    """The description of a module while it is being built."""
+    """The description of a module while it is being built.
+
+    Attributes
+    ----------
+    config, modules, tensors : mapping
+    sizes : Sizes
+        Of this module and those beside it.
+    within : Sizes
+        Of the modules within: the same ones, but where those see another context.
+    """
 
     config: Mapping[str, Any]
     modules: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     sizes: Sizes
+    within: Sizes
 
     def size(self, name: str, most: float = math.inf) -> int:
         """A positive integer of the config."""
