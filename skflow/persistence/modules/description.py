@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...flows.bijections.embedded_context import EmbeddedContext
+from ...flows.regression.stacking import StackedRegression
 from ...flows.univariate.univariate import Univariate
 from ..container import MAX_DEPTH
 from ..errors import FileFormatError
@@ -70,11 +71,13 @@ def built(description: Any, source: Reader, sizes: Sizes | None = None, depth: i
     require(description.keys() - {"frozen"} == keys, f"{name} has other parts than {sorted(keys)}")
     require(isinstance(config, dict) and isinstance(description["tensors"], dict), f"{name} has no config")
     sizes = Sizes() if sizes is None else sizes
+    tensors = {key: source.tensor(tensor) for key, tensor in description["tensors"].items()}
+    if cls is StackedRegression and "shift" in tensors:  # trees have no other sign of how many features there are
+        sizes.agree(tensors["shift"].numel())
     sizes_within = Sizes(sizes.n_features) if cls is EmbeddedContext else sizes
     within = _built_within(name, description.get("modules", {}), rule, source, sizes_within, depth)
     if univariate:
         within[UNIVARIATE] = built_univariate(description[UNIVARIATE])
-    tensors = {key: source.tensor(tensor) for key, tensor in description["tensors"].items()}
     try:
         with torch.random.fork_rng(devices=[]):
             module = rule.build(Node(config, within, tensors, sizes, sizes_within))
