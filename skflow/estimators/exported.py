@@ -18,6 +18,8 @@ from ..persistence.onnx.dense import dense
 from ..persistence.onnx.trace import traced
 from ..utils.global_settings import shield
 from ..utils.version import __version__
+from .density import FlowDensity
+from .outlier import FlowOutlierDetector
 
 METHODS = ("score_samples", "predict", "transform", "sample")
 
@@ -47,9 +49,9 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
     Raises
     ------
     NotImplementedError
-        For what no graph can follow: "sample" of flows whose inverse is found by iteration ("made-mog", "maf-mog",
-        "naf", "bpf", "sos", "gaussianization", "planar", "sylvester"), of a Student t base and of
-        ``ordering="agnostic"``; "transform" of a Student t base.
+        For `FlowRegressor` and `FlowClassifier`, and for what no graph can follow: "sample" of flows whose inverse is
+        found by iteration ("made-mog", "maf-mog", "naf", "bpf", "sos", "gaussianization", "planar", "sylvester"), of a
+        Student t base and of ``ordering="agnostic"``; "transform" of a Student t base.
     ValueError
         For a method that the estimator does not have.
 
@@ -63,6 +65,11 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
     ...     session = onnxruntime.InferenceSession(f"{folder}/density.onnx")
     ...     (scores,) = session.run(None, {"X": X.astype(np.float32)})
     """
+    if not isinstance(estimator, FlowDensity | FlowOutlierDetector):
+        raise NotImplementedError(
+            f"{type(estimator).__name__} can't be exported yet: FlowDensity and FlowOutlierDetector can. Save "
+            "the estimator, and open the file by skflow.load."
+        )
     if method not in METHODS or not hasattr(estimator, method):
         can = [name for name in METHODS if hasattr(estimator, name)]
         raise ValueError(f"method={method!r} of {type(estimator).__name__} can't be exported: {can} can.")

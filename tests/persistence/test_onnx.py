@@ -100,6 +100,12 @@ def test_rows_are_drawn_or_it_says_so(exported, bounded, tmp_path):
     assert np.abs(off).max() < 0.05
 
 
+@pytest.mark.parametrize("cls", [skflow.FlowClassifier, skflow.FlowRegressor])
+def test_estimators_without_a_graph_say_so(cls, tmp_path):
+    with pytest.raises(NotImplementedError, match=f"{cls.__name__} can't be exported yet"):
+        skflow.export_onnx(quick(cls), tmp_path / "x", "predict")
+
+
 def test_what_cannot_be_exported_says_so(density, table, tmp_path):
     with pytest.raises(ValueError, match="method='predict' of FlowDensity"):
         skflow.export_onnx(density, tmp_path / "x", "predict")
