@@ -127,7 +127,8 @@ def _set_tensors(module, rule, tensors, frozen):
             setattr(holder, attribute, nn.Parameter(tensor, requires_grad=key not in frozen))
         else:
             setattr(holder, attribute, tensor)
-    for part in module.modules():  # buffers that are not kept take the precision of what they stand beside
+    # Buffers that are not kept take the precision of what they stand beside, once for every module.
+    for part in [module] if rule.modules else module.modules():
         for key in part._non_persistent_buffers_set:
             buffer = getattr(part, key)
             if buffer.dtype.is_floating_point:
