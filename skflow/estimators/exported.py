@@ -18,10 +18,15 @@ from ..persistence.onnx.dense import dense
 from ..persistence.onnx.trace import traced
 from ..utils.global_settings import shield
 from ..utils.version import __version__
+from .classifier import FlowClassifier
 from .density import FlowDensity
 from .outlier import FlowOutlierDetector
 
-METHODS = ("score_samples", "predict", "transform", "sample")
+METHODS = {
+    FlowDensity: ("score_samples", "transform", "sample"),
+    FlowOutlierDetector: ("score_samples", "predict"),
+    FlowClassifier: ("score_samples", "predict", "predict_proba"),
+}
 
 
 @shield()
@@ -33,15 +38,17 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
 
     Parameters
     ----------
-    estimator : FlowDensity or FlowOutlierDetector
+    estimator : FlowDensity, FlowOutlierDetector or FlowClassifier
         Fitted.
     path : path-like
         By custom with the ending ``.onnx``.
-    method : {"score_samples", "predict", "transform", "sample"}, default="score_samples"
+    method : {"score_samples", "predict", "predict_proba", "transform", "sample"}, default="score_samples"
         What the graph does with its input ``X`` of shape (n, d), under the name of its output:
 
         - "score_samples": the log-density, or the detector's score, of shape (n,);
-        - "predict": the detector's labels, 1 and -1, of shape (n,), int64;
+        - "predict": the detector's labels, 1 and -1, of shape (n,), int64, or the classifier's, of the type of
+          `classes_`;
+        - "predict_proba": probabilities of the classes, of shape (n, n_classes);
         - "transform": latent rows, of shape (n, d);
         - "sample": rows of the density. Random numbers are the caller's: the inputs are ``Z`` of shape (n, d), standard
           normal, and where the base is a mixture ``U`` of shape (n,), uniform on [0, 1), which picks the component.
@@ -49,9 +56,9 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
     Raises
     ------
     NotImplementedError
-        For `FlowRegressor` and `FlowClassifier`, and for what no graph can follow: "sample" of flows whose inverse is
-        found by iteration ("made-mog", "maf-mog", "naf", "bpf", "sos", "gaussianization", "planar", "sylvester"), of a
-        Student t base and of ``ordering="agnostic"``; "transform" of a Student t base.
+        For `FlowRegressor`, and for what no graph can follow: "sample" of `FlowClassifier`; "sample" of flows whose
+        inverse is found by iteration ("made-mog", "maf-mog", "naf", "bpf", "sos", "gaussianization", "planar",
+        "sylvester"), of a Student t base and of ``ordering="agnostic"``; "transform" of a Student t base.
     ValueError
         For a method that the estimator does not have.
 
@@ -65,24 +72,29 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
     ...     session = onnxruntime.InferenceSession(f"{folder}/density.onnx")
     ...     (scores,) = session.run(None, {"X": X.astype(np.float32)})
     """
-    if not isinstance(estimator, FlowDensity | FlowOutlierDetector):
+    can = next((METHODS[cls] for cls in METHODS if isinstance(estimator, cls)), None)
+    if can is None:
+        names = ", ".join(cls.__name__ for cls in METHODS)
         raise NotImplementedError(
-            f"{type(estimator).__name__} can't be exported yet: FlowDensity and FlowOutlierDetector can. Save "
-            "the estimator, and open the file by skflow.load."
+            f"{type(estimator).__name__} can't be exported yet: {names} can. Save the estimator, and open the file by "
+            "skflow.load."
         )
-    if method not in METHODS or not hasattr(estimator, method):
-        can = [name for name in METHODS if hasattr(estimator, name)]
-        raise ValueError(f"method={method!r} of {type(estimator).__name__} can't be exported: {can} can.")
+    if method not in can:
+        error = NotImplementedError if callable(getattr(estimator, method, None)) else ValueError
+        raise error(f"method={method!r} of {type(estimator).__name__} can't be exported: {list(can)} can.")
     check_is_fitted(estimator, "flow_")
     flow = dense(estimator.flow_).to(device="cpu", dtype=torch.float32).requires_grad_(False)
-    inputs = {"X": estimator.n_features_in_}
+    inputs, labels = {"X": estimator.n_features_in_}, None
     if method == "sample":
         function, inputs = _sample(flow, estimator.n_features_in_)
+    elif method == "predict" and isinstance(estimator, FlowClassifier):
+        function, labels = _class(estimator, flow), estimator.classes_
     else:
-        function = {"score_samples": _score, "predict": _predict, "transform": _transform}[method](estimator, flow)
+        functions = {"score_samples": _score, "predict": _predict, "predict_proba": _proba, "transform": _transform}
+        function = functions[method](estimator, flow)
     largest = max([1000, *(size for tensor in flow.state_dict().values() for size in tensor.shape)])
     doc = f"{method} of {type(estimator).__name__}, written by skflow {__version__}"
-    model = traced(function, inputs, largest, method, doc)
+    model = traced(function, inputs, largest, method, doc, labels)
     write_atomically(path, [model.SerializeToString()])
 
 
@@ -96,6 +108,17 @@ def _score(estimator, flow) -> Callable[[Tensor], Tensor]:
 def _predict(estimator, flow):
     score = _score(estimator, flow)
     return lambda x: torch.where(score(x) - estimator.offset_ < 0, -1, 1)
+
+
+def _proba(estimator, flow):
+    mixture = flow.base
+    return lambda x: mixture.posterior(mixture.class_log_prob(flow.bijection(x)[0])).exp()
+
+
+def _class(estimator, flow):
+    """The place of the most probable class among all."""
+    proba = _proba(estimator, flow)
+    return lambda x: proba(x).argmax(1)
 
 
 def _transform(estimator, flow):

@@ -100,7 +100,36 @@ def test_rows_are_drawn_or_it_says_so(exported, bounded, tmp_path):
     assert np.abs(off).max() < 0.05
 
 
-@pytest.mark.parametrize("cls", [skflow.FlowClassifier, skflow.FlowRegressor])
+@pytest.fixture(scope="module", params=[[3, 1, 2], ["b", "c", "a"], [True, False, True], [1.0, 2.0, 3.0]], ids=str)
+def classifier(request, table):
+    """Of labels of every kind."""
+    X = table.astype(np.float32)
+    y = np.asarray(request.param)[np.digitize(X[:, 0], np.quantile(X[:, 0], [0.3, 0.6]))]
+    return fit_quietly(quick(skflow.FlowClassifier), X, y)
+
+
+def test_a_classifier(classifier, table, tmp_path):
+    X = table.astype(np.float32)
+    for method in ("score_samples", "predict_proba"):
+        expected = getattr(classifier, method)(X)
+        np.testing.assert_allclose(run(classifier, tmp_path, method, X=X), expected, rtol=1e-5, atol=1e-5)
+    labels = run(classifier, tmp_path, "predict", X=X)
+    expected, two_best = classifier.predict(X), np.sort(classifier.predict_proba(X))[:, -2:]
+    assert labels.dtype.kind == expected.dtype.kind or labels.dtype == object
+    clear = np.diff(two_best)[:, 0] > 1e-4
+    assert labels[clear].tolist() == expected[clear].tolist()
+
+
+@pytest.mark.parametrize(("flow", "columns"), [("nsf", 1), ("glow", 4), ("naf", 2)])
+def test_a_classifier_by_other_flows(flow, columns, table, tmp_path):
+    X = table[:, :columns].astype(np.float32)
+    estimator = fit_quietly(quick(skflow.FlowClassifier, flow=flow), X)
+    for method in ("score_samples", "predict_proba"):
+        expected = getattr(estimator, method)(X[:7])
+        np.testing.assert_allclose(run(estimator, tmp_path, method, X=X[:7]), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cls", [skflow.FlowRegressor])
 def test_estimators_without_a_graph_say_so(cls, tmp_path):
     with pytest.raises(NotImplementedError, match=f"{cls.__name__} can't be exported yet"):
         skflow.export_onnx(quick(cls), tmp_path / "x", "predict")
@@ -109,6 +138,8 @@ def test_estimators_without_a_graph_say_so(cls, tmp_path):
 def test_what_cannot_be_exported_says_so(density, table, tmp_path):
     with pytest.raises(ValueError, match="method='predict' of FlowDensity"):
         skflow.export_onnx(density, tmp_path / "x", "predict")
+    with pytest.raises(NotImplementedError, match="method='sample' of FlowClassifier"):
+        skflow.export_onnx(quick(skflow.FlowClassifier), tmp_path / "x", "sample")
     heavy, agnostic = (fit_quietly(quick(**p), table) for p in ({"base": "student-t"}, {"ordering": "agnostic"}))
     for estimator, method in ((heavy, "sample"), (heavy, "transform"), (agnostic, "sample")):
         with pytest.raises(NotImplementedError):

@@ -8,8 +8,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ...flows.bijections.class_whitening import ClassWhitening
 from ...flows.bijections.log_tails import LogTails
 from ...flows.bijections.marginal_gaussianization import MarginalGaussianization
+from ...flows.distributions.class_kernels import ClassKernels
 from ...flows.distributions.distribution import LOG_2PI
 from ...flows.distributions.logarithmic_pool import LogarithmicPool
 
@@ -76,7 +78,39 @@ class UnchunkedPool(LogarithmicPool):
         return summed(exponents.clamp_max(0))
 
 
+def _only_class(context: Tensor) -> int:
+    """A mixture of classes asks for all rows in one class, and then in the next one."""
+    (label,) = context.argmax(1).unique().tolist()
+    return label
+
+
+def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
+    """Of rows ``x`` (n, d) to centres (m, d), shape (n, m); column by column, for a product would lose digits."""
+    return sum((a[:, None] - b).square() for a, b in zip(x.unbind(1), centres.unbind(1)))
+
+
+class DenseClassWhitening(ClassWhitening):
+    """`ClassWhitening` of rows of one class."""
+
+    def _by_class(self, function, rows, context):
+        label = _only_class(context)
+        return function(rows, self.means[label], self.precision_factors.expand(len(self.means), -1, -1)[label])
+
+
+class DenseClassKernels(ClassKernels):
+    """`ClassKernels` of rows of one class, without parts of them."""
+
+    def log_prob(self, z, context=None):
+        of_class = self.label == _only_class(context)
+        log_weight = torch.log_softmax(self.weights[of_class].log(), 0)
+        distances = squared_distances(z / self.width, self.centres[of_class] / self.width)
+        log_kernels = torch.logsumexp(log_weight - 0.5 * distances, 1)
+        return log_kernels - z.shape[1] * (0.5 * LOG_2PI + math.log(self.width))
+
+
 DENSE: dict[type[nn.Module], type[nn.Module]] = {
+    ClassKernels: DenseClassKernels,
+    ClassWhitening: DenseClassWhitening,
     LogTails: DenseLogTails,
     LogarithmicPool: UnchunkedPool,
     MarginalGaussianization: DenseMarginalGaussianization,

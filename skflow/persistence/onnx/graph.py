@@ -59,7 +59,15 @@ class Graph:
         """A value in another type."""
         return self.node("Cast", name, to=NUMBERS[dtype])
 
-    def model(self, inputs: dict[str, int], output: str, of: tuple[str, torch.dtype, list], doc: str):
+    def labels(self, labels: np.ndarray, places: str) -> tuple[str, int]:
+        """The labels at some places, and ONNX's name of their type."""
+        from onnx import helper, numpy_helper
+
+        array = labels.astype(object) if labels.dtype.kind in "OSU" else labels
+        self._initializers.append(numpy_helper.from_array(array, name := self._name()))
+        return self.node("Gather", name, places), helper.np_dtype_to_tensor_dtype(array.dtype)
+
+    def model(self, inputs: dict[str, int], output: str, of: tuple[str, int, list], doc: str):
         """The finished model, checked.
 
         Parameters
@@ -69,19 +77,19 @@ class Graph:
         output : str
             Its name.
         of : tuple
-            The value, type and shape of the output.
+            The value, ONNX's name of the type, and shape of the output.
         doc : str
         """
         import onnx
         from onnx import helper
 
-        value, dtype, shape = of
+        value, kind, shape = of
         self._nodes.append(helper.make_node("Identity", [value], [output]))
         into = [
             helper.make_tensor_value_info(name, NUMBERS[torch.float32], ["n", width] if width else ["n"])
             for name, width in inputs.items()
         ]
-        out = [helper.make_tensor_value_info(output, NUMBERS[dtype], shape)]
+        out = [helper.make_tensor_value_info(output, kind, shape)]
         graph = helper.make_graph(self._nodes, "skflow", into, out, self._initializers, doc_string=doc)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="skflow"

@@ -30,6 +30,11 @@ def _amin(t, x, dims, keepdim=False, *, out):
     return t.graph.node("ReduceMin", t.value(x), axes=[dim % x.dim() for dim in dims], keepdims=int(keepdim))
 
 
+@of(aten.argmax.default)
+def _argmax(t, x, dim, keepdim=False, *, out):
+    return t.graph.node("ArgMax", t.value(x), axis=dim % x.dim(), keepdims=int(keepdim))
+
+
 @of(aten.any.dim)
 def _any(t, x, dim, keepdim=False, *, out):
     some = t.graph.node("ReduceMax", t.value(x, torch.int32), axes=[dim % x.dim()], keepdims=int(keepdim))
