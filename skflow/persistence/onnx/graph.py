@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 OPSET, IR_VERSION = 17, 8
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 NUMBERS = {torch.float32: 1, torch.int64: 7, torch.int32: 6, torch.bool: 9, torch.float64: 11}  # ONNX's names of types
 
 
@@ -91,8 +92,9 @@ class Graph:
         ]
         out = [helper.make_tensor_value_info(output, kind, shape)]
         graph = helper.make_graph(self._nodes, "skflow", into, out, self._initializers, doc_string=doc)
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="skflow"
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == ML_DOMAIN for node in self._nodes):
+            opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="skflow")
         onnx.checker.check_model(model)
         return model

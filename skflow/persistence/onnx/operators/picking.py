@@ -26,9 +26,10 @@ def _index_select(t, x, dim, index, out):
 
 @of(aten.index.Tensor)
 def _index(t, x, indices, out):
-    if len(indices) != 1 or indices[0] is None or indices[0].dtype == torch.bool:
+    *before, index = indices
+    if any(other is not None for other in before) or index.dtype == torch.bool:
         t.refuse("picks numbers by several indices or by a condition, which has no counterpart")
-    return t.graph.node("Gather", t.value(x), t.value(indices[0]), axis=0)
+    return t.graph.node("Gather", t.value(x), t.value(index), axis=len(before))
 
 
 @of(aten.index_copy.default)
