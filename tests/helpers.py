@@ -46,3 +46,8 @@ def same_flow(a, b):
     """Whether two fitted flows are equal bit for bit."""
     a, b = a.flow_.state_dict(), b.flow_.state_dict()
     return a.keys() == b.keys() and all(np.array_equal(a[k].numpy(), b[k].numpy()) for k in a)
+
+
+def scores(estimator, X):
+    """Its log-densities, a regressor's those of `target`."""
+    return estimator.score_samples(*([X, target(estimator, X)] if is_regressor(estimator) else [X]))

@@ -16,7 +16,7 @@ import skflow
 from skflow.persistence import FileFormatError
 from skflow.persistence.files import from_bytes, to_bytes
 
-from ..helpers import SAVABLE, fit_quietly, quick
+from ..helpers import SAVABLE, fit_quietly, quick, scores
 from .mutations import BY_BYTES, MUTATIONS, document, sealed, split
 
 N_FILES = int(os.environ.get("SKFLOW_FUZZ_FILES", 150))
@@ -44,8 +44,9 @@ def contents(table):
     some.append(quick().partial_fit(table[:50]))
     some.append(fit_quietly(quick(ordering="agnostic", base="student-t"), table))
     some.append(fit_quietly(quick(skflow.FlowOutlierDetector, n_estimators=2), table))
-    assert {type(estimator) for estimator in some} <= set(SAVABLE)
-    return [(to_bytes(estimator), estimator.score_samples(table[:20])) for estimator in some]
+    some += [fit_quietly(quick(cls), table) for cls in (skflow.FlowClassifier, skflow.FlowRegressor)]
+    assert {type(estimator) for estimator in some} == set(SAVABLE)
+    return [(to_bytes(estimator), scores(estimator, table[:20])) for estimator in some]
 
 
 def outcome(content):
@@ -66,7 +67,7 @@ def outcome(content):
 def test_a_mutated_file_is_refused_or_loads(mutation, contents, table):
     rng = np.random.RandomState(N_FILES)
     for i in range(-(-N_FILES // len(MUTATIONS))):
-        content, scores = contents[i % len(contents)]
+        content, expected = contents[i % len(contents)]
         start = time.perf_counter()
         from_bytes(content)
         usual = time.perf_counter() - start
@@ -78,12 +79,12 @@ def test_a_mutated_file_is_refused_or_loads(mutation, contents, table):
             assert 10 < len(found) < 1000
             continue
         if mutation in BY_BYTES:
-            assert np.array_equal(found.score_samples(table[:20]), scores)
+            assert np.array_equal(scores(found, table[:20]), expected)
         elif hasattr(found, "flow_"):
             found.device = "cpu"  # a device that is none is said when it is asked for
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                assert found.score_samples(table[:20].astype(float)).shape == (20,)
+                assert scores(found, table[:20].astype(float)).shape == (20,)
 
 
 @settings(max_examples=N_FILES, deadline=None)
