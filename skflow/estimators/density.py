@@ -342,7 +342,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """Map rows to the latent space, where the fitted density is the standard normal.
 
         Of a table with categories the numbers are mapped, to where the flow's density given the categories is standard
-        normal; a category becomes its place among those of its column, in order.
+        normal; a category becomes its place among those of its column, in order. What is missing from a row is first
+        filled by its conditional mean, as `impute` has it.
 
         With ``ordering="agnostic"`` the density is a mean over column orderings, and no one map makes it normal: this
         is then the map of the first ordering, invertible as ever, under which that ordering's density is standard
@@ -358,7 +359,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         X = self._table(X)
         if np.isnan(X.sum(dtype=float)) and np.isnan(X).any():
-            raise ValueError(f"{type(self).__name__}.transform takes complete rows: fill what is missing with impute.")
+            X = self._observed.impute(X, "mean", torch.Generator())
         return self._evaluator.to_latent(X)
 
     @shield()
