@@ -220,7 +220,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             "loss_curve_": list(progress.loss_curve),
             "validation_scores_": list(progress.validation_scores) or None,
             "best_validation_score_": progress.best_score if progress.validation_scores else None,
-            "_optimizer_state": fit.optimizer_state,
+            "_optimizer_state": fit.optimizer_state or None,
             "_kernels": fit.plan.kernels,
         }
 

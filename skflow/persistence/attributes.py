@@ -14,6 +14,7 @@ from ..flows.bijections.context_location import ContextLocation
 from ..flows.bijections.embedded_context import EmbeddedContext
 from ..flows.bijections.standardize import Standardize
 from ..flows.distributions.distribution import Distribution
+from ..flows.distributions.mixed_distribution import MixedDistribution
 from ..flows.regression.stacking import StackedRegression
 from .errors import FileFormatError
 
@@ -123,7 +124,10 @@ def n_trained(flow: Distribution) -> int:
 
 
 def columns_of(flow: Distribution) -> int | None:
-    """Number of columns of a fitted flow, whose first links always bring columns to one scale."""
+    """Number of columns of a fitted flow, whose first links always bring columns to one scale, or are one for each."""
+    mixed = next((module for module in flow.modules() if isinstance(module, MixedDistribution)), None)
+    if mixed is not None:
+        return len(mixed.n_categories)
     return next((len(module.scale) for module in flow.modules() if isinstance(module, Standardize)), None)
 
 

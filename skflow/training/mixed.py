@@ -72,7 +72,8 @@ class MixedFitting(Fitting):
         fit = fitting.from_scratch()
         flow = fit.flow
         weight = self._weight_of_flow(blind_trees, getattr(fitting, "blind", []))
-        return assembled(fit, flow if weight else None, weight)
+        # Nothing goes on from here: a fit to such a table begins anew.
+        return replace(assembled(fit, flow if weight else None, weight), optimizer_state=())
 
     def closed_form(self) -> Flow:
         """The marginals and the trees alone: a density that knows its own marginals and conditionals."""

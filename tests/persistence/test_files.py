@@ -283,3 +283,16 @@ def test_skops_trusts_the_estimator_alone(cls, table):
     loaded = skops.loads(content, trusted=trusted)
     method = "predict" if is_regressor(cls()) else "score_samples"
     np.testing.assert_array_equal(getattr(loaded, method)(table), getattr(pipeline, method)(table))
+
+
+@pytest.mark.parametrize("holes", [False, True], ids=["categories alone", "numbers and holes"])
+def test_a_table_with_categories(holes, tmp_path):
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame({"a": rng.choice(["u", "v"], 200), "b": rng.rand(200) < 0.3})
+    if holes:
+        frame = frame.assign(x=np.where(rng.rand(200) < 0.2, np.nan, rng.randn(200)), n=rng.randint(0, 9, 200))
+    density = fit_quietly(quick(), frame)
+    density.save(tmp_path / "mixed.safetensors")
+    loaded = skflow.load(tmp_path / "mixed.safetensors")
+    np.testing.assert_array_equal(loaded.score_samples(frame), density.score_samples(frame))
+    pd.testing.assert_frame_equal(loaded.sample(20, random_state=0), density.sample(20, random_state=0))

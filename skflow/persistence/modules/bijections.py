@@ -9,6 +9,7 @@ from ...flows.bijections.bijection import Bijection
 from ...flows.bijections.bounded import Bounded
 from ...flows.bijections.chain import Chain
 from ...flows.bijections.class_whitening import ClassWhitening
+from ...flows.bijections.columnwise import Columnwise
 from ...flows.bijections.context_location import ContextLocation
 from ...flows.bijections.embedded_context import EmbeddedContext
 from ...flows.bijections.inverse import Inverse
@@ -102,11 +103,22 @@ def _embedded_context(node):
     return EmbeddedContext(node.child("bijection", Bijection), node.child("embedding", Bijection), columns)
 
 
+def _columnwise(node):
+    columns, maps = node.tensor("columns", None, integer=True), node.children("maps", Bijection)
+    require(len(columns) == len(maps) == len(columns.unique()), "there is not one map for every column")
+    require((columns >= 0).all(), "a column lies outside the table")
+    require(
+        all(sizes.n_features == 1 and not sizes.n_context for sizes in node.own["maps"]), "a map is of more columns"
+    )
+    return Columnwise(columns, maps)
+
+
 RULES = {
     ActNorm: Rule(_act_norm),
     Bounded: Rule(_column_wise(Bounded, "low", "high", "unit", infinite=("low", "high"))),
     Chain: Rule(lambda node: Chain(node.children("links", Bijection)), modules=("links",)),
     ClassWhitening: Rule(_class_whitening),
+    Columnwise: Rule(_columnwise, modules=("maps",), own=("maps",)),
     ContextLocation: Rule(_context_location),
     EmbeddedContext: Rule(_embedded_context, modules=("bijection", "embedding")),
     Inverse: Rule(lambda node: Inverse(node.child("bijection", Bijection)), modules=("bijection",)),

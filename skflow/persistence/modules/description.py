@@ -42,6 +42,8 @@ def described(module: nn.Module, to: Writer, what: str) -> dict:
             attribute: (
                 [described(m, to, f"{what}.{attribute}.{i}") for i, m in enumerate(child)]
                 if isinstance(child, nn.ModuleList)
+                else None
+                if child is None
                 else described(child, to, f"{what}.{attribute}")
             )
             for attribute, child in within.items()
@@ -75,12 +77,12 @@ def built(description: Any, source: Reader, sizes: Sizes | None = None, depth: i
     if cls is StackedRegression and "shift" in tensors:  # trees have no other sign of how many features there are
         sizes.agree(tensors["shift"].numel())
     sizes_within = Sizes(sizes.n_features) if cls is EmbeddedContext else sizes
-    within = _built_within(name, description.get("modules", {}), rule, source, sizes_within, depth)
+    within, own = _built_within(name, description.get("modules", {}), rule, source, sizes_within, depth)
     if univariate:
         within[UNIVARIATE] = built_univariate(description[UNIVARIATE])
     try:
         with torch.random.fork_rng(devices=[]):
-            module = rule.build(Node(config, within, tensors, sizes, sizes_within))
+            module = rule.build(Node(config, within, tensors, sizes, sizes_within, own))
     except KeyError as error:
         raise FileFormatError(f"A {name} of the file lacks {error}.") from error
     _set_tensors(module, rule, tensors, description.get("frozen", []))
@@ -90,7 +92,14 @@ def built(description: Any, source: Reader, sizes: Sizes | None = None, depth: i
 def _built_within(name, description, rule, source, sizes, depth):
     require(isinstance(description, dict) and description.keys() == set(rule.modules), f"{name} lacks modules")
     within: dict[str, Any] = {}
+    apart: dict[str, list[Sizes]] = {}
     for attribute, child in description.items():
+        if attribute in rule.own:
+            parts = child if isinstance(child, list) else [] if child is None else [child]
+            apart[attribute] = [Sizes() for _ in parts]
+            made = [built(one, source, own, depth + 1) for one, own in zip(parts, apart[attribute])]
+            within[attribute] = made if isinstance(child, list) else made[0] if made else None
+            continue
         own = Sizes(sizes.n_context, 0) if RULES[name][0] is EmbeddedContext and attribute == "embedding" else sizes
         if isinstance(child, list):
             within[attribute] = [built(one, source, own, depth + 1) for one in child]
@@ -98,7 +107,7 @@ def _built_within(name, description, rule, source, sizes, depth):
             within[attribute] = built(child, source, own, depth + 1)
         if own is not sizes:
             sizes.agree(n_context=own.n_features)
-    return within
+    return within, apart
 
 
 def _own_tensors(module, rule):

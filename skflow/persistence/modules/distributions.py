@@ -11,7 +11,9 @@ from ...flows.distributions.class_mixture import ClassMixture
 from ...flows.distributions.distribution import Distribution
 from ...flows.distributions.flow_mixture import FlowMixture
 from ...flows.distributions.gaussian_mixture import GaussianMixture
+from ...flows.distributions.latent_tree import LatentTree
 from ...flows.distributions.logarithmic_pool import LogarithmicPool
+from ...flows.distributions.mixed_distribution import MixedDistribution
 from ...flows.distributions.normal import StandardNormal
 from ...flows.distributions.order_average import OrderAverage
 from ...flows.distributions.student_t import StudentT
@@ -96,6 +98,48 @@ def _logarithmic_pool(node):
     return pool
 
 
+def _latent_tree(node):
+    parent, n_categories = node.tensor("parent", None, integer=True), node.tensor("n_categories", None, integer=True)
+    d, p, k = len(parent), int((n_categories == 0).sum()), len(node.tensor("root_logits", None))
+    node.sizes.agree(d)
+    require(d and k and len(n_categories) == d and (n_categories >= 0).all(), "a tree has no columns or states")
+    _require_tree(parent.tolist())
+    n_all = int(n_categories.sum())
+    require(n_all == len(node.tensor("category_logits", None, k)), "a category has no probability")
+    unseen = node.tensor("unseen", d - p)
+    require(((unseen > 0) & (unseen < 1)).all(), "an unknown category has no probability")
+    tensors = (
+        *(node.tensor("root_logits", k), node.tensor("transition_logits", d, k, k)),
+        *(node.tensor("means", p, k), node.tensor("log_deviations", p, k), node.tensor("category_logits", n_all, k)),
+    )
+    return LatentTree(parent, n_categories, *tensors, unseen)
+
+
+def _require_tree(parent):
+    """Refuse what is no tree: every column leads to the one root, which is its own parent's none."""
+    require(parent.count(-1) == 1 and all(-1 <= p < len(parent) for p in parent), "a tree has no root, or several")
+    reached = [parent.index(-1)]
+    for i in reached:
+        reached.extend(j for j, p in enumerate(parent) if p == i)
+    require(len(reached) == len(parent), "a column does not lead to the root of its tree")
+
+
+def _mixed_distribution(node):
+    trees, flow = node.child("trees", FlowMixture), node.modules.get("flow")
+    n_categories = node.tensor("n_categories", None, integer=True)
+    weight = node.tensor("weight")
+    node.sizes.agree(len(n_categories))
+    require(all(isinstance(tree, LatentTree) for tree in trees.members), "one of its trees is none")
+    require(all(torch.equal(tree.n_categories, n_categories) for tree in trees.members), "its trees differ in columns")
+    require(0 <= weight <= 1 and (flow is not None or weight == 0), "its weight is none")
+    if flow is not None:
+        require(isinstance(flow, Distribution), "its flow is none")
+        own, n_context = node.own["flow"][0], int(n_categories.sum())
+        require(own.n_features == int((n_categories == 0).sum()), "its flow is of other columns")
+        require((own.n_context or 0) == n_context, "its flow is given other categories")
+    return MixedDistribution(trees, flow, weight, n_categories)
+
+
 RULES = {
     ClassKernels: Rule(_class_kernels, lambda module: {"width": float(module.width)}),
     ClassMixture: Rule(
@@ -107,11 +151,13 @@ RULES = {
     ),
     FlowMixture: Rule(_flow_mixture, modules=("members",)),
     GaussianMixture: Rule(_gaussian_mixture, lambda module: {"diagonal": module.diagonal}),
+    LatentTree: Rule(_latent_tree),
     LogarithmicPool: Rule(
         _logarithmic_pool,
         lambda module: {"width": float(module.width), "memory": float(module.memory)},
         modules=("members",),
     ),
+    MixedDistribution: Rule(_mixed_distribution, modules=("trees", "flow"), own=("flow",)),
     OrderAverage: Rule(_order_average, modules=("flow",)),
     StandardNormal: Rule(_standard_normal),
     StudentT: Rule(_student_t),

@@ -47,6 +47,8 @@ class Node:
         Of this module and those beside it.
     within : Sizes
         Of the modules within: the same ones, but where those see another context.
+    own : mapping of str to list of Sizes
+        Of the modules within that see other columns, one by one.
     """
 
     config: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Node:
     tensors: Mapping[str, Tensor]
     sizes: Sizes
     within: Sizes
+    own: Mapping[str, list[Sizes]] = field(default_factory=dict)
 
     def size(self, name: str, most: float = math.inf) -> int:
         """A positive integer of the config."""
@@ -123,9 +126,12 @@ class Rule:
         Attributes that hold a module, or a list of modules.
     derived : tuple of str
         Buffers that follow from others and are not kept.
+    own : tuple of str
+        Of ``modules``, those that see other columns and another context than this one.
     """
 
     build: Callable[[Node], nn.Module]
     config: Callable[[Any], dict] = field(default=lambda module: {})
     modules: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
