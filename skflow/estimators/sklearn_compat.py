@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context  # noqa: F401
+from sklearn.utils._param_validation import HasMethods as HasMethods
 from sklearn.utils._param_validation import Interval as Interval
 from sklearn.utils._param_validation import InvalidParameterError as InvalidParameterError
 from sklearn.utils._param_validation import StrOptions as StrOptions

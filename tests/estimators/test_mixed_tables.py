@@ -6,8 +6,10 @@ import polars as pl
 import pytest
 from scipy import integrate
 from scipy.special import logsumexp
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from skflow import FlowDensity
+from skflow import FlowDensity, FlowImputer
 
 from ..helpers import fit_quietly, quick
 
@@ -231,3 +233,11 @@ def test_a_flow_of_numbers_answers_about_holes():
 def test_fits_are_reproducible(frame):
     a, b = (fit_quietly(quick(), frame).score_samples(frame) for _ in range(2))
     np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("sample_posterior", [False, True])
+def test_the_imputer_is_a_step_of_a_pipeline(frame, sample_posterior):
+    imputer = FlowImputer(quick(max_iter=2), sample_posterior=sample_posterior, random_state=0)
+    filled = make_pipeline(imputer, FunctionTransformer()).fit_transform(frame)
+    strategy = "sample" if sample_posterior else "mean"
+    pd.testing.assert_frame_equal(filled, fit_quietly(quick(max_iter=2), frame).impute(frame, strategy, random_state=0))
