@@ -81,7 +81,11 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
         error = NotImplementedError if callable(getattr(estimator, method, None)) else ValueError
         raise error(f"method={method!r} of {type(estimator).__name__} can't be exported: {list(can)} can.")
     check_is_fitted(estimator, "flow_")
-    flow = dense(estimator.flow_).to(device="cpu", dtype=torch.float32).requires_grad_(False)
+    flow = (
+        dense(estimator.flow_, double=isinstance(estimator, FlowRegressor))
+        .to(device="cpu", dtype=torch.float32)
+        .requires_grad_(False)
+    )
     inputs, labels = {"X": estimator.n_features_in_}, None
     if method == "sample":
         function, inputs = _sample(flow, estimator.n_features_in_)
@@ -115,7 +119,7 @@ def _conditional(estimator, flow):
     location, one_dimensional = dense(estimator._location).cpu(), estimator._one_dimensional
 
     def score(x, y):
-        context = torch.cat([location(x.double()).float(), x], 1)
+        context = torch.cat([location(x.double()), x.double()], 1)
         return flow.log_prob(y[:, None] if one_dimensional else y, context)
 
     return score, {"X": estimator.n_features_in_, "y": 0 if one_dimensional else estimator.n_targets_}

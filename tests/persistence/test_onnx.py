@@ -138,9 +138,17 @@ def test_a_regressor(n_targets, table, tmp_path):
     """Trees, ridge regression and the Gaussian process of every target among it."""
     rows = table.astype(np.float32)
     X, y = rows[:, n_targets:], rows[:, :n_targets].squeeze()
-    estimator = fit_quietly(quick(skflow.FlowRegressor), X, y)
+    bounds = [(0, None), None][:n_targets]
+    estimator = fit_quietly(quick(skflow.FlowRegressor, bounds=bounds), X, y)
     found = run(estimator, tmp_path, "score_samples", X=X[:101], y=y[:101])
     np.testing.assert_allclose(found, estimator.score_samples(X[:101], y[:101]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_regressor_of_targets_far_from_zero(table, tmp_path):
+    X, y = table[:, 1:].astype(np.float32), (table[:, 0] + 1e4).astype(np.float32)
+    estimator = fit_quietly(quick(skflow.FlowRegressor), X, y)
+    found = run(estimator, tmp_path, "score_samples", X=X, y=y)
+    np.testing.assert_allclose(found, estimator.score_samples(X, y), rtol=1e-5, atol=1e-5)
 
 
 def test_trees_of_one_leaf_and_of_many(tmp_path):

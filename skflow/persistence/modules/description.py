@@ -56,13 +56,18 @@ def described(module: nn.Module, to: Writer, what: str) -> dict:
     return out
 
 
-def built(description: Any, source: Reader, sizes: Sizes | None = None, depth: int = 0) -> nn.Module:
+def built(description: Any, source: Reader) -> nn.Module:
     """The inverse of `described`.
 
     Raises
     ------
     FileFormatError
     """
+    with torch.random.fork_rng(devices=[]):
+        return _built(description, source, Sizes(), 0)
+
+
+def _built(description, source, sizes, depth):
     require(depth <= MAX_DEPTH, "they are nested too deep")
     require(isinstance(description, dict), "a module has no description")
     name, config = description.get("class"), description.get("config")
@@ -72,7 +77,6 @@ def built(description: Any, source: Reader, sizes: Sizes | None = None, depth: i
     keys = {"class", "config", "tensors", *(["modules"] if rule.modules else []), *([UNIVARIATE] if univariate else [])}
     require(description.keys() - {"frozen"} == keys, f"{name} has other parts than {sorted(keys)}")
     require(isinstance(config, dict) and isinstance(description["tensors"], dict), f"{name} has no config")
-    sizes = Sizes() if sizes is None else sizes
     tensors = {key: source.tensor(tensor) for key, tensor in description["tensors"].items()}
     if cls is StackedRegression and "shift" in tensors:  # trees have no other sign of how many features there are
         sizes.agree(tensors["shift"].numel())
@@ -81,8 +85,7 @@ def built(description: Any, source: Reader, sizes: Sizes | None = None, depth: i
     if univariate:
         within[UNIVARIATE] = built_univariate(description[UNIVARIATE])
     try:
-        with torch.random.fork_rng(devices=[]):
-            module = rule.build(Node(config, within, tensors, sizes, sizes_within, own))
+        module = rule.build(Node(config, within, tensors, sizes, sizes_within, own))
     except KeyError as error:
         raise FileFormatError(f"A {name} of the file lacks {error}.") from error
     _set_tensors(module, rule, tensors, description.get("frozen", []))
@@ -97,14 +100,14 @@ def _built_within(name, description, rule, source, sizes, depth):
         if attribute in rule.own:
             parts = child if isinstance(child, list) else [] if child is None else [child]
             apart[attribute] = [Sizes() for _ in parts]
-            made = [built(one, source, own, depth + 1) for one, own in zip(parts, apart[attribute])]
+            made = [_built(one, source, own, depth + 1) for one, own in zip(parts, apart[attribute])]
             within[attribute] = made if isinstance(child, list) else made[0] if made else None
             continue
         own = Sizes(sizes.n_context, 0) if RULES[name][0] is EmbeddedContext and attribute == "embedding" else sizes
         if isinstance(child, list):
-            within[attribute] = [built(one, source, own, depth + 1) for one in child]
+            within[attribute] = [_built(one, source, own, depth + 1) for one in child]
         else:
-            within[attribute] = built(child, source, own, depth + 1)
+            within[attribute] = _built(child, source, own, depth + 1)
         if own is not sizes:
             sizes.agree(n_context=own.n_features)
     return within, apart
@@ -112,12 +115,18 @@ def _built_within(name, description, rule, source, sizes, depth):
 
 def _own_tensors(module, rule):
     """Parameters and buffers that are kept, but for those of the modules within that have a description themselves."""
-    other = tuple(f"{attribute}." for attribute in rule.modules)
-    return {
-        key: tensor
-        for key, tensor in module.state_dict(keep_vars=True).items()
-        if not key.startswith(other) and key not in rule.derived
-    }
+    found = {}
+
+    def add(part, prefix, but=()):
+        for key, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None and key not in part._non_persistent_buffers_set:
+                found[prefix + key] = tensor
+        for name, child in part._modules.items():
+            if child is not None and name not in but:
+                add(child, f"{prefix}{name}.")
+
+    add(module, "", rule.modules)
+    return {key: tensor for key, tensor in found.items() if key not in rule.derived}
 
 
 @torch.no_grad()

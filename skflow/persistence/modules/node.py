@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -86,7 +87,8 @@ class Node:
             require(tensor.dtype == torch.int64, f"{name!r} is of {tensor.dtype}")
         else:
             require(tensor.dtype in (torch.float32, torch.float64), f"{name!r} is of {tensor.dtype}")
-            bad = tensor.isnan() if infinite else ~tensor.isfinite()
+            numbers = tensor.numpy()
+            bad = np.isnan(numbers) if infinite else ~np.isfinite(numbers)
             require(not bad.any(), f"{name!r} holds numbers that are not finite")
         return tensor
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ...flows.bijections.class_whitening import ClassWhitening
+from ...flows.bijections.context_location import ContextLocation
 from ...flows.bijections.log_tails import LogTails
 from ...flows.bijections.marginal_gaussianization import MarginalGaussianization
+from ...flows.bijections.standardize import Standardize
 from ...flows.distributions.class_kernels import ClassKernels
 from ...flows.distributions.distribution import LOG_2PI
 from ...flows.distributions.logarithmic_pool import LogarithmicPool
@@ -131,10 +133,30 @@ class DenseGaussianProcess(GaussianProcessRegression):
         return (kernel @ self.alpha[:, None])[:, 0] + self.intercept
 
 
+class DenseContextLocation(ContextLocation):
+    """`ContextLocation` of a context that may be of double precision."""
+
+    def forward(self, x, context=None):
+        z, log_abs_det = super().forward(x, context)
+        return z.to(x.dtype), log_abs_det
+
+
+class DoubleStandardize(Standardize):
+    """`Standardize` in double precision, for what it subtracts may be many times what is left."""
+
+    def _apply(self, fn, recurse=True):
+        return nn.Module._apply(self, lambda tensor: tensor.to(fn(tensor).device), recurse)
+
+    def forward(self, x, context=None):
+        z, log_abs_det = super().forward(x.double())
+        return z.float(), log_abs_det.float()
+
+
 DENSE: dict[type[nn.Module], type[nn.Module]] = {
     BoostedTrees: DenseBoostedTrees,
     ClassKernels: DenseClassKernels,
     ClassWhitening: DenseClassWhitening,
+    ContextLocation: DenseContextLocation,
     GaussianProcessRegression: DenseGaussianProcess,
     LogTails: DenseLogTails,
     LogarithmicPool: UnchunkedPool,
@@ -142,11 +164,15 @@ DENSE: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def dense(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` that computes the same without picking."""
+def dense(module: nn.Module, double: bool = False) -> nn.Module:
+    """A copy of ``module`` that computes the same without picking.
+
+    Where ``double`` is set, rows are standardised in double precision, as by an estimator that always scores in that.
+    """
     module = copy.deepcopy(module)
+    table = {**DENSE, Standardize: DoubleStandardize} if double else DENSE
     for part in module.modules():
-        part.__class__ = DENSE.get(type(part), type(part))
+        part.__class__ = table.get(type(part), type(part))
     return module
 
 

@@ -21,7 +21,7 @@ def boosted_trees(
 
 @of(torch.ops.skflow.boosted_trees.default)
 def _boosted_trees(t, x, tree, feature, threshold, ruled_out, value, out):
-    """Trees by their nodes, the root first; both numbers of double precision, for a row to take the same branch."""
+    """Trees by their nodes, the root first; thresholds of double precision, for a row to take the same branch."""
     from onnx import numpy_helper
 
     nodes, leaves = [], []  # (tree, node, feature, threshold, left, right) and (tree, node, value)
