@@ -10,6 +10,7 @@ import numpy as np
 from ..preprocessing.columns import CATEGORY, NUMBER, decode, describe_column, encode, kind_of_objects
 from ..utils.frame_columns import column_arrays, frame_of, library_of
 from ..utils.frames import column_names, is_frame
+from .table_kinds import is_number
 
 VALUES = str, bool, int, float  # of categories
 
@@ -189,19 +190,11 @@ def _values(values, kind, name, dtype):
     try:
         return np.array([np.nan if v is None else v for v in values], dtype=float)
     except (ValueError, TypeError) as error:
-        bad = next(v for v in values if v is not None and not _is_number(v))
+        bad = next(v for v in values if v is not None and not is_number(v))
         raise TypeError(
             f"Column {name!r} of X holds {str(bad)[:30]!r} ({type(bad).__name__}), but numbers when the estimator was "
             "fitted: the argument must be a string only where it was one then."
         ) from error
-
-
-def _is_number(value):
-    try:
-        float(value)
-    except (ValueError, TypeError):
-        return False
-    return True
 
 
 def _spoken(kind):
