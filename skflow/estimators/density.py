@@ -96,7 +96,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         Rise of the validation score, in nats a row, that counts as better.
     warm_start : bool, default=False
         Let `fit` go on from the previous solution.
-    categorical_features : "from_dtype", None or array-like, default="from_dtype"
+    categorical_features : "from_dtype" or array-like, default="from_dtype"
         Which columns are categories, whose score is a probability: those of text, truth values and categorical types;
         or columns by names, by numbers, or by a truth value each. Numbers, whole ones too, have a density otherwise.
     handle_unknown : {"infrequent", "error"}, default="infrequent"
@@ -154,14 +154,12 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     _columns: dict | None = None  # of a frame, or of a table with categories or holes: what `TableEncoding` knows of it
     _parameter_constraints: dict = {
         **BaseFlow._parameter_constraints,
-        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
         "handle_unknown": [StrOptions({"infrequent", "error"})],
     }
 
     @adds_to(BaseFlow)
-    def __init__(
-        self, *, categorical_features: ArrayLike | str | None = "from_dtype", handle_unknown: str = "infrequent"
-    ):
+    def __init__(self, *, categorical_features: ArrayLike | str = "from_dtype", handle_unknown: str = "infrequent"):
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
 
@@ -420,8 +418,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return fitted or not self._is_numeric(X)
 
     def _is_numeric(self, X):
-        chosen = not (self.categorical_features is None or isinstance(self.categorical_features, str))
-        return not chosen and holds_only_numbers(X)
+        return isinstance(self.categorical_features, str) and holds_only_numbers(X)
 
     def _numbers(self, X, *, reset, min_rows=1):
         check_distinct_names(X)

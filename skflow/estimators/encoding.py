@@ -61,7 +61,7 @@ class TableEncoding:
         Parameters
         ----------
         X : frame or array of shape (n, d)
-        categorical_features : "from_dtype", None, or array-like of names, numbers or truth values
+        categorical_features : "from_dtype" or array-like of names, numbers or truth values
         """
         named = column_arrays(X)
         chosen = _chosen(categorical_features, [name for name, *_ in named])
@@ -140,7 +140,7 @@ class TableEncoding:
 
 def _chosen(categorical_features, names) -> set[int] | None:
     """Numbers of the columns that a parameter names, None for those whose types say so."""
-    if categorical_features is None or isinstance(categorical_features, str):
+    if isinstance(categorical_features, str):
         return None
     some = list(categorical_features)
     if len(some) == len(names) and all(isinstance(v, bool | np.bool_) for v in some):
