@@ -58,13 +58,18 @@ def decode(numbers: np.ndarray, column: dict[str, Any]) -> np.ndarray:
         place = np.searchsorted((few[1:] + few[:-1]) / 2, numbers)
         return np.where(np.isnan(numbers), np.nan, few[place])
     if step:
-        on_grid = np.clip(numbers, *column["range"])
-        # A step such as 0.01 is no binary fraction: what is divided is its reciprocal, which is whole.
-        steps = np.round((on_grid - column["first"]) / step)
-        whole = round(1 / step)
-        exact = whole and abs(whole * step - 1) < 1e-9
-        return column["first"] + (steps / whole if exact else steps * step)
+        first, (low, high) = column["first"], column["range"]
+        values = first + np.round((np.clip(numbers, low, high) - first) / step) * step
+        # Steps such as 0.01 are no binary fractions: a quotient of whole numbers is the number that is nearest to one.
+        unit = _unit(step, first)
+        return np.round(values * unit) / unit
     return numbers
+
+
+def _unit(*numbers):
+    """The least power of ten of which all numbers, which have few decimals, are whole fractions."""
+    powers = (10.0**decimals for decimals in range(MAX_DECIMALS))
+    return next((p for p in powers if all(abs(v * p - round(v * p)) < 1e-9 * p for v in numbers)), 10.0**MAX_DECIMALS)
 
 
 def _sorted(categories: set) -> list:

@@ -14,6 +14,7 @@ from ..flows.bijections.bijection import Bijection
 from ..flows.bijections.bounded import Bounded
 from ..flows.bijections.chain import Chain
 from ..flows.bijections.columnwise import Columnwise
+from ..flows.bijections.histogram_gaussianization import HistogramGaussianization
 from ..flows.bijections.log_tails import log_tails
 from ..flows.bijections.marginal_gaussianization import MarginalGaussianization
 from ..flows.bijections.standardize import (
@@ -23,6 +24,7 @@ from ..flows.bijections.standardize import (
     mean_and_deviation,
     root_mean_square,
 )
+from .histograms import bin_edges, fit_histogram, spread_over_bins
 from .marginals import ALL_LEVELS, LEVELS, MAX_ROWS, MAX_ROWS_TO_COMPARE, far_from_normal, fit_marginals
 
 TAIL = 5.0  # standard deviations, where the logarithmic tails begin
@@ -73,13 +75,17 @@ def fit_preprocessing(
 
 
 @torch.no_grad()
-def fit_columnwise(x: Tensor, numbers: Tensor, rows: np.ndarray, low: Tensor | None, high: Tensor | None) -> Columnwise:
+def fit_columnwise(
+    x: Tensor, values: Tensor, numbers: Tensor, rows: np.ndarray, low: Tensor | None, high: Tensor | None
+) -> Columnwise:
     """Bounds, scale, normal scores and tails of every column of numbers, from what is observed in it.
 
     Parameters
     ----------
     x : Tensor of shape (n, d)
         NaN where nothing is observed.
+    values : Tensor of shape (n, d)
+        The same before ties were smoothed.
     numbers : Tensor of shape (d,), bool
     rows : ndarray of int
         In random order.
@@ -88,12 +94,40 @@ def fit_columnwise(x: Tensor, numbers: Tensor, rows: np.ndarray, low: Tensor | N
     maps: list[Bijection] = []
     columns = numbers.nonzero()[:, 0]
     for j in columns.tolist():
-        some = x[rows, j]
-        some = some[~some.isnan()][:, None]
-        some = some if len(some) else some.new_zeros(1, 1)
+        observed = rows[~x[rows, j].isnan().numpy()]
+        some = x[observed, j, None] if len(observed) else x.new_zeros(1, 1)
         bounds = (None, None) if low is None else (low[j : j + 1], high[j : j + 1])
-        maps.append(fit_preprocessing(some, np.arange(len(some)), *bounds, levels=ALL_LEVELS))
+        maps.append(_histogram(some, values[observed, j].numpy(), *bounds) or _smooth(some, *bounds, ALL_LEVELS))
     return Columnwise(columns, maps)
+
+
+def _smooth(some, low, high, levels):
+    return fit_preprocessing(some, np.arange(len(some)), low, high, levels=levels)
+
+
+def _histogram(some, values, low, high):
+    """Of the values, and smooth where there are none; None where it is of no use."""
+    edges = bin_edges(values)
+    if edges is None:
+        return None
+    bounds = (-np.inf, np.inf) if low is None else (float(low), float(high))
+    # Finer splines would follow the grid themselves.
+    return fit_histogram(_smooth(some, low, high, ALL_LEVELS[:1]), values, edges, bounds)
+
+
+def spread_in_bins(x: Tensor, values: Tensor, columnwise: Columnwise, rng: np.random.RandomState) -> Tensor:
+    """Rows whose values in columns with a histogram lie at random places of their bins.
+
+    Parameters
+    ----------
+    x, values : Tensor of shape (n, d)
+        See `fit_columnwise`.
+    """
+    x = x.clone()
+    for j, link in zip(columnwise.columns.tolist(), columnwise.maps):
+        if isinstance(link, HistogramGaussianization):
+            x[:, j] = spread_over_bins(values[:, j], link.edges, rng)
+    return x
 
 
 def is_gaussianized(preprocessing: Chain) -> bool:

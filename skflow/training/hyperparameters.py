@@ -172,6 +172,6 @@ UNSEEN_ROWS = 0.5  # for which all unknown categories of a column count together
 PSEUDO_COUNT_OF_STATES, PSEUDO_COUNT_OF_CATEGORIES, PSEUDO_COUNT_OF_MEAN = 1.0, 1.0, 0.1
 PSEUDO_COUNT_OF_VARIANCE, PRIOR_VARIANCE = 5.0, 0.1
 LOSS_TO_STOP = 0.3  # nats a row by which more states lose to fewer, and still more are not tried
-LEAST_TREE_WEIGHT = 0.02  # a tree that counts for less is left out
+LEAST_TREE_WEIGHT = 0.08  # a tree that counts for less is left out
 DRAWS_TO_WEIGH = 16  # of what is missing from a row held out
 STACKING_STEPS, STACKING_PSEUDO_ROWS = 100, 5.0  # of expectation-maximisation, and rows that the prior counts for

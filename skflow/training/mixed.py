@@ -13,7 +13,8 @@ from ..flows.bijections.chain import Chain
 from ..flows.distributions.flow_mixture import FlowMixture
 from ..flows.distributions.mixed_distribution import MixedDistribution
 from ..flows.flow import Flow
-from ..preprocessing.fit import fit_columnwise
+from ..preprocessing.dequantisation import dequantise
+from ..preprocessing.fit import fit_columnwise, spread_in_bins
 from . import hyperparameters as hp
 from .density import DensityFitting
 from .fit import Fit, Fitting
@@ -50,6 +51,8 @@ class MixedFitting(Fitting):
     whose holes the trees have filled by draws; its weight beside the trees, too, comes from rows held out.
     """
 
+    dequantised = False  # values that are repeated have to be known as they are
+
     def from_scratch(self) -> Fit:
         """Fit the marginals, the trees, the flow, and the flow's weight."""
         columnwise, log_abs_det, blind_trees, trees = self._fit_closed_form()
@@ -83,8 +86,9 @@ class MixedFitting(Fitting):
     def _fit_closed_form(self):
         table, estimator = self.table, self.estimator
         self.numbers = torch.from_numpy(self.n_categories == 0)
-        columnwise = fit_columnwise(table.x, self.numbers, table.typical(table.everything.train), *self.bounds)
-        self.z, log_abs_det = columnwise(table.x)
+        x, rows = dequantise(table.x.numpy(), self.rng, self.numbers.numpy()), table.typical(table.everything.train)
+        columnwise = fit_columnwise(x, table.x, self.numbers, rows, *self.bounds)
+        self.z, log_abs_det = columnwise(spread_in_bins(x, table.x, columnwise, self.rng))
         self.folds = table.split(estimator.validation_fraction if estimator.early_stopping else 0.0)
         return columnwise, log_abs_det, *self._fit_trees()
 

@@ -37,6 +37,7 @@ from skflow.flows import (
     build_flow,
 )
 from skflow.flows.bijections.columnwise import Columnwise
+from skflow.flows.bijections.histogram_gaussianization import HistogramGaussianization
 from skflow.flows.univariate.root import bracketed_root, solve_monotone
 
 HIDDEN = (16,)
@@ -89,6 +90,23 @@ def _columnwise(d, c):
     return Columnwise(torch.arange(d), maps)
 
 
+def _histogram(d, c):
+    """Of one column: the others pass through a map of their own."""
+    smooth = Standardize(torch.tensor([0.5]), torch.tensor([2.0]))
+    edges, mass = torch.tensor([-1.5, -0.5, 0.5, 3.0]), torch.tensor([0.1, 0.5, 0.2])
+    histogram = HistogramGaussianization(smooth, edges, mass, *_tails_of(smooth, edges, 1 - mass.sum()))
+    others = [Standardize(torch.zeros(1), torch.ones(1)) for _ in range(d - 1)]
+    return Columnwise(torch.arange(d), [histogram, *others])
+
+
+def _tails_of(smooth, edges, rest):
+    """Masses beyond the edges, together the rest, and their share of those of the smooth map."""
+    z = smooth(edges[[0, -1], None])[0][:, 0]
+    tails = torch.special.ndtr(torch.stack([z[0], -z[1]]))
+    share = rest / tails.sum()
+    return share * tails, share
+
+
 # Bijections: name -> (builder of (n_features, n_context), starts as the identity, conditions on a context)
 BIJECTIONS = {
     "permutation": (lambda d, c: Permutation.random(d), False, False),
@@ -100,6 +118,7 @@ BIJECTIONS = {
     "bounded": (_bounded, False, False),
     "marginal": (_marginal, False, False),
     "columnwise": (_columnwise, False, False),
+    "histogram": (_histogram, False, False),
     "elementwise": (lambda d, c: Elementwise(d, c, Affine(), HIDDEN), True, True),
     "coupling": (lambda d, c: Coupling(d, c, Affine(), HIDDEN), True, True),
     "autoregressive": (lambda d, c: MaskedAutoregressive(d, c, Affine(), HIDDEN), True, True),

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from .distribution import LOG_2PI, Distribution
 
 ROWS_TO_DRAW = 65_536  # at a time
+
+
+class Messages(NamedTuple):
+    """What the columns of a tree tell each other about n rows.
+
+    Attributes
+    ----------
+    log_prob : Tensor of shape (n,)
+    below : list of Tensor of shape (n, K)
+        For every column the log-density of what is at or below it in the tree, given each of its states.
+    likelihood : list of Tensor of shape (n, K)
+        The same as a density, relative to the likeliest state; None for the root.
+    passed : list of Tensor of shape (n, K)
+        The mean of `likelihood` given each state of the parent; None for the root.
+    """
+
+    log_prob: Tensor
+    below: list[Tensor]
+    likelihood: list[Tensor | None]
+    passed: list[Tensor | None]
 
 
 class LatentTree(Distribution):
@@ -111,28 +133,21 @@ class LatentTree(Distribution):
             leaves.append(torch.where(v.isnan(), 0.0, leaf))
         return leaves
 
-    def messages(self, x: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor | None]]:
-        """From the leaves to the root.
-
-        Returns
-        -------
-        log_prob : Tensor of shape (n,)
-        below : list of Tensor of shape (n, K)
-            For every column the log-density of what is at or below it in the tree, given each of its states.
-        passed : list of Tensor of shape (n, K)
-            The same given each state of its parent; None for the root.
-        """
+    def messages(self, x: Tensor) -> Messages:
+        """From the leaves to the root."""
         below: list[Tensor] = self.leaves(x)
+        likelihood: list[Tensor | None] = [None] * len(below)
         passed: list[Tensor | None] = [None] * len(below)
         transition = self.log_transition.exp()
         for j in self.order[:0:-1]:
-            most = below[j].amax(1, keepdim=True)
-            passed[j] = ((below[j] - most).exp() @ transition[j].t()).log() + most
-            below[int(self.parent[j])] = below[int(self.parent[j])] + passed[j]
-        return torch.logsumexp(below[self.order[0]] + self.log_root, 1), below, passed
+            p, most = int(self.parent[j]), below[j].amax(1, keepdim=True)
+            likelihood[j] = (below[j] - most).exp()
+            passed[j] = likelihood[j] @ transition[j].t()
+            below[p] = below[p] + passed[j].log() + most
+        return Messages(torch.logsumexp(below[self.order[0]] + self.log_root, 1), below, likelihood, passed)
 
     def log_prob(self, x, context=None):
-        return self.messages(x)[0]
+        return self.messages(x).log_prob
 
     def sample(self, n, context=None, generator=None):
         like = self.root_logits
@@ -159,7 +174,7 @@ class LatentTree(Distribution):
         -------
         Tensor of shape (m, d)
         """
-        below = self.messages(x)[1]
+        below = self.messages(x).below
         rows = slice(None) if row is None else row
         state: list[Tensor | None] = [None] * len(below)
         log_transition, log_categories = self.log_transition, self._log_categories()

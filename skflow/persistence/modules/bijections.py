@@ -12,6 +12,7 @@ from ...flows.bijections.class_whitening import ClassWhitening
 from ...flows.bijections.columnwise import Columnwise
 from ...flows.bijections.context_location import ContextLocation
 from ...flows.bijections.embedded_context import EmbeddedContext
+from ...flows.bijections.histogram_gaussianization import HistogramGaussianization
 from ...flows.bijections.inverse import Inverse
 from ...flows.bijections.linear import LU, ActNorm, Permutation, Rotation
 from ...flows.bijections.log_tails import LogTails
@@ -113,6 +114,15 @@ def _columnwise(node):
     return Columnwise(columns, maps)
 
 
+def _histogram_gaussianization(node):
+    edges = node.tensor("edges", None)
+    mass, tails, share = node.tensor("mass", len(edges) - 1), node.tensor("tails", 2), node.tensor("share")
+    require(len(mass) and (edges.diff() > 0).all() and (mass > 0).all(), "its bins are out of order or empty")
+    require((tails >= 0).all() and share > 0, "its tails have a negative mass")
+    node.sizes.agree(1)
+    return HistogramGaussianization(node.child("smooth", Bijection), edges, mass, tails, share)
+
+
 RULES = {
     ActNorm: Rule(_act_norm),
     Bounded: Rule(_column_wise(Bounded, "low", "high", "unit", infinite=("low", "high"))),
@@ -121,6 +131,7 @@ RULES = {
     Columnwise: Rule(_columnwise, modules=("maps",), own=("maps",)),
     ContextLocation: Rule(_context_location),
     EmbeddedContext: Rule(_embedded_context, modules=("bijection", "embedding")),
+    HistogramGaussianization: Rule(_histogram_gaussianization, modules=("smooth",)),
     Inverse: Rule(lambda node: Inverse(node.child("bijection", Bijection)), modules=("bijection",)),
     LU: Rule(_square(LU, "lower", "upper", "log_diagonal", "bias")),
     LogTails: Rule(_column_wise(LogTails, "low", "high", infinite=("low", "high"))),
