@@ -143,7 +143,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         ``given`` makes the context of the validated rows and weights.
         """
         go_on = go_on and hasattr(self, "flow_")
-        X, n_categories = self._numbers(X, reset=not go_on, min_rows=1 if go_on else 2)
+        X, kinds = self._numbers(X, reset=not go_on, min_rows=1 if go_on else 2)
         bounds = check_bounds(self, X)
         weight, groups = check_weights(sample_weight, X, least=1 if go_on else 2), check_groups(groups, X)
         context = None if given is None else given(X, weight)
@@ -158,8 +158,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         def train(on_iteration):
             seed = make_seed(self.random_state)
             rows = X, weight, groups, seed, device, bounds, on_iteration, context
-            mixed = n_categories is not None
-            fitting = MixedFitting(self, *rows, n_categories) if mixed else self._fitting(self, *rows)
+            fitting = self._fitting(self, *rows) if kinds is None else MixedFitting(self, *rows, *kinds)
             if one_pass:
                 return fitting.one_pass(*previous)
             return fitting.further(*previous) if go_on else fitting.from_scratch()
@@ -169,8 +168,8 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         self._stream = stream
         return self
 
-    def _numbers(self, X, *, reset: bool, min_rows: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
-        """The table as numbers, and of a table with categories or holes the number of categories of every column."""
+    def _numbers(self, X, *, reset: bool, min_rows: int = 1) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """The table as numbers, and of one with categories or holes the kinds of its columns: see `Fitting`."""
         return check_table(self, X, reset=reset, min_rows=min_rows), None
 
     def _followed(self, train: Callable[[Callable[[Fit], bool]], Fit], follow) -> Fit:

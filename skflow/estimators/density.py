@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from ..flows.distributions.mixed_distribution import MixedDistribution
 from ..flows.flow import Flow
 from ..inference.observed import Observed
-from ..persistence.attributes import instance_of, optional
+from ..persistence.attributes import optional
 from ..persistence.registry import savable
 from ..training.mixed import MixedFitting
 from ..utils.frames import column_names, is_frame
@@ -22,7 +22,8 @@ from ..utils.global_settings import shield
 from .base import BaseFlow
 from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_numbers
 from .parameters import adds_to
-from .saved import FITTED, MORE, disagreement
+from .saved import FITTED, MORE
+from .saved_columns import columns_disagree, is_columns
 from .sklearn_compat import StrOptions, fit_context, with_callbacks
 from .table_kinds import refuse_kind
 from .validation import check_bounds, check_finite, check_n_samples, check_table, make_seed
@@ -35,7 +36,7 @@ ROWS_FOR_PROPOSAL = 3_000
 _PROPOSALS: weakref.WeakKeyDictionary[Flow, Flow] = weakref.WeakKeyDictionary()  # by the flow that they are near to
 
 
-@savable(FITTED, {**MORE, "_columns": optional(instance_of(dict))}, disagreement)
+@savable(FITTED, {**MORE, "_columns": optional(is_columns)}, columns_disagree)
 class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseFlow):
     """Density estimation by a normalizing flow.
 
@@ -99,6 +100,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     categorical_features : "from_dtype" or array-like, default="from_dtype"
         Which columns are categories, whose score is a probability: those of text, truth values and categorical types;
         or columns by names, by numbers, or by a truth value each. Numbers, whole ones too, have a density otherwise.
+    atoms : dict, default=None
+        Values that have a probability of their own, by the names or numbers of their columns, such as
+        ``{"rain": 0, "score": [0, 100]}``: elsewhere the column has a density.
     handle_unknown : {"infrequent", "error"}, default="infrequent"
         What `score_samples` does about a category that the training table did not have: it has the probability of half
         a row; or it is refused.
@@ -155,12 +159,20 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     _parameter_constraints: dict = {
         **BaseFlow._parameter_constraints,
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
+        "atoms": [None, dict],
         "handle_unknown": [StrOptions({"infrequent", "error"})],
     }
 
     @adds_to(BaseFlow)
-    def __init__(self, *, categorical_features: ArrayLike | str = "from_dtype", handle_unknown: str = "infrequent"):
+    def __init__(
+        self,
+        *,
+        categorical_features: ArrayLike | str = "from_dtype",
+        atoms: dict | None = None,
+        handle_unknown: str = "infrequent",
+    ):
         self.categorical_features = categorical_features
+        self.atoms = atoms
         self.handle_unknown = handle_unknown
 
     @shield()
@@ -341,7 +353,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
         Of a table with categories the numbers are mapped, to where the flow's density given the categories is standard
         normal; a category becomes its place among those of its column, in order. What is missing from a row is first
-        filled by its conditional mean, as `impute` has it.
+        filled by its conditional mean, as `impute` has it. A column with atoms has one more latent column, after all
+        others: the place of the atom, or one beyond the last.
 
         With ``ordering="agnostic"`` the density is a mean over column orderings, and no one map makes it normal: this
         is then the map of the first ordering, invertible as ever, under which that ordering's density is standard
@@ -375,12 +388,13 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         check_is_fitted(self, "flow_")
         refuse_kind(Z, "Z")
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        if Z.shape[1] != self.n_features_in_:
+        if Z.shape[1] != self._n_features_out:
             raise ValueError(
-                f"Z has {Z.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features: "
-                "one latent column for each column of the training table."
+                f"Z has {Z.shape[1]} features, but {type(self).__name__} is expecting {self._n_features_out} features: "
+                "one latent column for each column of the training table, and one more for each that has atoms."
             )
-        return self._evaluator.from_latent(Z)
+        X = self._evaluator.from_latent(Z)
+        return X if self._n_features_out == self.n_features_in_ else TableEncoding(self._columns).joined(X)
 
     @shield()
     def bic(self, X: ArrayLike) -> float:
@@ -418,7 +432,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return fitted or not self._is_numeric(X)
 
     def _is_numeric(self, X):
-        return isinstance(self.categorical_features, str) and holds_only_numbers(X)
+        return isinstance(self.categorical_features, str) and not self.atoms and holds_only_numbers(X)
 
     def _numbers(self, X, *, reset, min_rows=1):
         check_distinct_names(X)
@@ -429,11 +443,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         validate_data(self, X, reset=True, skip_check_array=True)
         if len(X) < min_rows:
             raise ValueError(f"Found {len(X)} sample(s) while a minimum of {min_rows} is required: pass more rows.")
-        encoding = TableEncoding.fit(X, self.categorical_features)
+        encoding = TableEncoding.fit(X, self.categorical_features, self.atoms)
         self._columns = encoding.state
         numbers = encoding.encode(X)
         check_finite(self, numbers, column_names(X), allow_nan=True)
-        return numbers, encoding.n_categories
+        return numbers, (encoding.n_categories, encoding.indicator)
 
     def _table(self, X):
         check_is_fitted(self, "flow_")
@@ -453,7 +467,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """What answers questions about rows with holes."""
         flow = self.flow_
         if isinstance(flow.base, MixedDistribution):
-            return Observed(self._evaluator, Flow(flow.bijection, flow.base.trees))
+            atoms = TableEncoding(self._columns).atoms
+            return Observed(self._evaluator, Flow(flow.bijection, flow.base.trees), atoms)
         if flow not in _PROPOSALS:
             _PROPOSALS[flow] = self._fit_proposal()
         return Observed(self._evaluator, _PROPOSALS[flow])
@@ -468,7 +483,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     @property
     def _n_features_out(self):
-        return self.n_features_in_
+        base = self.flow_.base
+        return len(base.n_categories) if isinstance(base, MixedDistribution) else self.n_features_in_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,29 +56,53 @@ class TableEncoding:
         self.state = state
 
     @classmethod
-    def fit(cls, X, categorical_features="from_dtype") -> TableEncoding:
+    def fit(cls, X, categorical_features="from_dtype", atoms=None) -> TableEncoding:
         """Find the kinds of the columns.
 
         Parameters
         ----------
         X : frame or array of shape (n, d)
         categorical_features : "from_dtype" or array-like of names, numbers or truth values
+        atoms : dict, optional
+            Values that have a probability, by the names or numbers of columns.
         """
         named = column_arrays(X)
-        chosen = _chosen(categorical_features, [name for name, *_ in named])
+        names = [name for name, *_ in named]
+        chosen = _chosen(categorical_features, names)
+        atoms = {_place(name, names, "atoms"): values for name, values in (atoms or {}).items()}
         columns = []
         for j, (name, kind, values, dtype) in enumerate(named):
             kind = _resolved(kind, values, name, chosen is not None and j in chosen)
             description = describe_column(_values(values, kind, name, dtype), kind)
+            if j in atoms:
+                description["atoms"] = _checked_atoms(atoms[j], name, kind)
             columns.append({"name": name, "type": dtype, **description})
         dtype = "" if is_frame(X) else X.dtype.str
         return cls({"library": library_of(X), "dtype": dtype, "columns": columns})
 
     @property
     def n_categories(self) -> np.ndarray:
-        """Of every column, shape (d,); zero for numbers."""
+        """Of every column, shape (d + a,); zero for numbers.
+
+        The last ones say of the columns with atoms, in order, which of them a number is at, or that it is at none.
+        """
         sizes = [len(column["categories"]) if column["kind"] == CATEGORY else 0 for column in self.state["columns"]]
-        return np.array(sizes, dtype=np.int64)
+        return np.array([*sizes, *(len(values) + 1 for _, values in self.atoms.values())], dtype=np.int64)
+
+    @functools.cached_property
+    def atoms(self) -> dict[int, tuple[int, np.ndarray]]:
+        """For every column with atoms the one that says which of them it is at, and their values."""
+        columns = self.state["columns"]
+        some = [j for j, column in enumerate(columns) if "atoms" in column]
+        return {j: (len(columns) + k, columns[j]["atoms"]) for k, j in enumerate(some)}
+
+    @property
+    def indicator(self) -> np.ndarray:
+        """For every column with atoms the number of that other one, shape (d + a,); -1 for all others."""
+        out = np.full(len(self.n_categories), -1)
+        for j, (i, _) in self.atoms.items():
+            out[j] = i
+        return out
 
     @property
     def is_mixed(self) -> bool:
@@ -85,7 +110,7 @@ class TableEncoding:
         return bool(self.n_categories.any())
 
     def encode(self, X, *, unknown: str = "infrequent") -> np.ndarray:
-        """Rows as float64, shape (n, d).
+        """Rows as float64, shape (n, d + a), NaN for a number that is at an atom.
 
         Parameters
         ----------
@@ -104,7 +129,21 @@ class TableEncoding:
             if unknown == "error" and column["kind"] == CATEGORY:
                 self._refuse_unknown(name, values, numbers, column)
             out.append(numbers)
+        for j, (_, values) in self.atoms.items():
+            at = out[j][:, None] == values
+            code = np.where(at.any(1), at.argmax(1), float(len(values)))
+            out.append(np.where(np.isnan(out[j]), np.nan, code))
+            out[j] = np.where(at.any(1), np.nan, out[j])
         return np.column_stack(out)
+
+    def joined(self, numbers: np.ndarray) -> np.ndarray:
+        """Rows with the atoms in their columns, shape (n, d)."""
+        out = numbers[:, : len(self.state["columns"])].copy()
+        for j, (i, values) in self.atoms.items():
+            code = numbers[:, i]
+            at = code < len(values)
+            out[at, j] = values[code[at].astype(int)]
+        return out
 
     @staticmethod
     def _refuse_unknown(name, values, numbers, column):
@@ -121,10 +160,11 @@ class TableEncoding:
 
         Parameters
         ----------
-        numbers : ndarray of shape (n, d)
+        numbers : ndarray of shape (n, d + a)
         like : frame or array of shape (n, d), optional
             The same rows as they came, with holes: all but what was missing stays as it is there.
         """
+        numbers = self.joined(numbers)
         given = None if like is None else column_arrays(like)
         named = []
         for j, column in enumerate(self.state["columns"]):
@@ -145,18 +185,30 @@ def _chosen(categorical_features, names) -> set[int] | None:
     some = list(categorical_features)
     if len(some) == len(names) and all(isinstance(v, bool | np.bool_) for v in some):
         return {j for j, v in enumerate(some) if v}
-    out = set()
-    for v in some:
-        if v in names:
-            out.add(names.index(v))
-        elif isinstance(v, int | np.integer) and 0 <= v < len(names):
-            out.add(int(v))
-        else:
-            raise ValueError(
-                f"categorical_features names {v!r}, but X has the columns {_some(names)}: pass their names, their "
-                "numbers from 0 on, or a truth value for each."
-            )
-    return out
+    return {_place(v, names, "categorical_features") for v in some}
+
+
+def _place(v, names, parameter):
+    if v in names:
+        return names.index(v)
+    if isinstance(v, int | np.integer) and 0 <= v < len(names):
+        return int(v)
+    raise ValueError(
+        f"{parameter} names {v!r}, but X has the columns {_some(names)}: pass their names, or their numbers from 0 on"
+        f"{', or a truth value for each' if parameter == 'categorical_features' else ''}."
+    )
+
+
+def _checked_atoms(values, name, kind):
+    if kind != NUMBER:
+        raise ValueError(f"atoms names the column {name!r}, which holds {_spoken(kind)}: only numbers have atoms.")
+    try:
+        atoms = np.unique(np.atleast_1d(np.asarray(values, dtype=float)))
+    except (ValueError, TypeError):
+        atoms = np.array([np.nan])
+    if not np.isfinite(atoms).all() or not len(atoms):
+        raise ValueError(f"atoms of the column {name!r} must be a number, or several. Got {values!r} instead.")
+    return atoms
 
 
 def _some(names: Iterable) -> str:

@@ -158,7 +158,8 @@ def check_bounds(
 
     Rows to fit to that lie outside, where the density is zero, are refused.
     """
-    bounds, n_features = estimator.bounds, X.shape[1]
+    # Of a table, columns that say where others have atoms come after those that the user knows.
+    bounds, n_features = estimator.bounds, estimator.n_features_in_ if input_name == "X" else X.shape[1]
     if bounds is None:
         return None, None
     if isinstance(bounds, Mapping):
@@ -171,6 +172,8 @@ def check_bounds(
             "for all, or one pair (or None) a column."
         )
     low, high = np.array([_check_pair(pair, j) for j, pair in enumerate(bounds)]).T.copy()
+    n_more = X.shape[1] - n_features
+    low, high = np.append(low, np.full(n_more, -np.inf)), np.append(high, np.full(n_more, np.inf))
     outside = (X < low) | (X > high)
     if outside.any():
         i, j = _first(outside)

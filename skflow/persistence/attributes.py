@@ -127,7 +127,7 @@ def columns_of(flow: Distribution) -> int | None:
     """Number of columns of a fitted flow, whose first links always bring columns to one scale, or are one for each."""
     mixed = next((module for module in flow.modules() if isinstance(module, MixedDistribution)), None)
     if mixed is not None:
-        return len(mixed.n_categories)
+        return len(mixed.n_categories) - int((mixed.indicator >= 0).sum())  # those of atoms are no one's own
     return next((len(module.scale) for module in flow.modules() if isinstance(module, Standardize)), None)
 
 

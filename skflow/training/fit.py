@@ -98,6 +98,8 @@ class Fitting:
     context : ndarray of shape (n, n_context), optional
     n_categories : ndarray of shape (d,), int, optional
         Of every column; zero for numbers, which all are by default.
+    indicator : ndarray of shape (d,), int, optional
+        For a number with atoms the column that says whether it is at one; -1 for all others. See `MixedDistribution`.
     """
 
     dequantised = True  # whether ties are smoothed
@@ -114,6 +116,7 @@ class Fitting:
         on_iteration: Callable[[Fit], bool] = lambda fit: False,
         context: np.ndarray | None = None,
         n_categories: np.ndarray | None = None,
+        indicator: np.ndarray | None = None,
     ):
         self.estimator = estimator
         self.seed = seed
@@ -123,6 +126,7 @@ class Fitting:
         self.dtype = torch.float32 if X.dtype == np.float32 else torch.float64
         self.rng = np.random.RandomState(seed)
         self.n_categories = n_categories
+        self.indicator = indicator
         numbers = None if n_categories is None else n_categories == 0
         self.table = Table(X, weight, groups, context, self.rng, dequantised=self.dequantised, numbers=numbers)
 

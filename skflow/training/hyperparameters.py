@@ -169,6 +169,7 @@ TREE_CLASSES = 10  # of a number, where its mutual information with others is es
 SOFTNESS = 0.1  # share of a state that starts anywhere
 PSEUDO_COUNT = 0.5  # of every known category
 UNSEEN_ROWS = 0.5  # for which all unknown categories of a column count together
+LEAST_COUNT = 1e-6  # of a state
 PSEUDO_COUNT_OF_STATES, PSEUDO_COUNT_OF_CATEGORIES, PSEUDO_COUNT_OF_MEAN = 1.0, 1.0, 0.1
 PSEUDO_COUNT_OF_VARIANCE, PRIOR_VARIANCE = 5.0, 0.1
 LOSS_TO_STOP = 0.3  # nats a row by which more states lose to fewer, and still more are not tried

@@ -92,7 +92,7 @@ class TreeFitting:
         k = len(s.root)
         root = s.root + hp.PSEUDO_COUNT_OF_STATES / k
         s.transition[self.parent.index(-1)] = 1.0  # is not used
-        marginal = s.transition.sum(1, keepdim=True)
+        marginal = s.transition.sum(1, keepdim=True) + hp.LEAST_COUNT  # a state may have died out
         transition = s.transition + hp.PSEUDO_COUNT_OF_STATES * marginal / marginal.sum(2, keepdim=True)
         mean_of_all = s.first.sum(1, keepdim=True) / s.count.sum(1, keepdim=True).clamp_min(1e-9)
         mean = (s.first + hp.PSEUDO_COUNT_OF_MEAN * mean_of_all) / (s.count + hp.PSEUDO_COUNT_OF_MEAN)

@@ -58,9 +58,7 @@ class MixedFitting(Fitting):
         columnwise, log_abs_det, blind_trees, trees = self._fit_closed_form()
 
         def assembled(fit, flow, weight):
-            latent = MixedDistribution(
-                trees, flow, torch.tensor(weight, dtype=torch.float64), torch.from_numpy(self.n_categories)
-            )
+            latent = MixedDistribution(trees, flow, torch.tensor(weight, dtype=torch.float64), *self._kinds)
             shifted = fit.progress.shifted(shift)
             return replace(fit, preprocessing=columnwise, latent=latent, embedding=None, progress=shifted)
 
@@ -127,12 +125,17 @@ class MixedFitting(Fitting):
 
     def _flow_fitting(self, trees, on_iteration):
         complete = self._drawn(trees, self.z)
-        mixed = MixedDistribution(trees, None, torch.zeros(()), torch.from_numpy(self.n_categories))
+        mixed = MixedDistribution(trees, None, torch.zeros(()), *self._kinds)
         indicators = mixed.indicators(complete)
         rows = complete[:, self.numbers].numpy(), self.table.weight, self.table.group
         where = int(self.rng.randint(2**31 - 1)), self.device, (None, None), on_iteration
         context = None if indicators is None else indicators.numpy()
         return IndicatorFitting(self.estimator, *rows, *where, context, folds=self.folds)
+
+    @property
+    def _kinds(self):
+        indicator = np.full_like(self.n_categories, -1) if self.indicator is None else self.indicator
+        return torch.from_numpy(self.n_categories), torch.from_numpy(indicator)
 
     def _drawn(self, trees, z):
         generator = torch.Generator().manual_seed(int(self.rng.randint(2**31 - 1)))
@@ -145,7 +148,8 @@ class MixedFitting(Fitting):
         ratios: list[Tensor] = []
         for trees, flow, fold in zip(blind_trees, blind_flows, self.folds):
             z = self.z[torch.from_numpy(fold.held_out)]
-            mixed = MixedDistribution(trees, flow, torch.ones(()), torch.from_numpy(self.n_categories))
+            mixed = MixedDistribution(trees, flow, torch.ones(()), *self._kinds)
+            z = z[~mixed.at_atom(z).any(1)]
             holes = bool(z.isnan().any())
             draws = []
             for _ in range(hp.DRAWS_TO_WEIGH if holes else 1):
@@ -155,6 +159,8 @@ class MixedFitting(Fitting):
         if not ratios:
             return 0.5
         log_ratio = torch.cat(ratios).numpy()
+        if not len(log_ratio):
+            return 0.0
         weight = stacking_weights(np.stack([np.zeros_like(log_ratio), log_ratio], 1))[1]
         return float(weight) if weight >= hp.LEAST_TREE_WEIGHT else 0.0
 

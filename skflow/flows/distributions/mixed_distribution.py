@@ -17,6 +17,9 @@ class MixedDistribution(Distribution):
     It is a density of the numbers x times a probability of the categories c. Both parts give the categories the same
     probabilities, so that wherever no number is observed the trees' closed form is that of the whole.
 
+    A number may have atoms, values of a probability of their own. A category then says which of them it is at, the last
+    one that it is at none; where it is at one there is no number, NaN stands for it, and w is zero.
+
     Parameters
     ----------
     trees : FlowMixture
@@ -27,19 +30,41 @@ class MixedDistribution(Distribution):
         w.
     n_categories : Tensor of shape (d,), int
         Zero for numbers.
+    indicator : Tensor of shape (d,), int, optional
+        For a number with atoms the category that says so; -1 for all other columns.
     """
 
-    def __init__(self, trees: FlowMixture, flow: Distribution | None, weight: Tensor, n_categories: Tensor):
+    def __init__(
+        self,
+        trees: FlowMixture,
+        flow: Distribution | None,
+        weight: Tensor,
+        n_categories: Tensor,
+        indicator: Tensor | None = None,
+    ):
         super().__init__()
         self.trees = trees
         self.flow = flow
         self.register_buffer("weight", weight)
         self.register_buffer("n_categories", n_categories)
+        self.register_buffer("indicator", torch.full_like(n_categories, -1) if indicator is None else indicator)
 
     @property
     def numbers(self) -> Tensor:
         """Which columns are numbers, shape (d,), bool."""
         return self.n_categories == 0
+
+    def at_atom(self, x: Tensor) -> Tensor:
+        """Which numbers are at one of their atoms, shape (n, d), bool."""
+        out = torch.zeros_like(x, dtype=torch.bool)
+        for j, i in enumerate(self.indicator.tolist()):
+            if i >= 0:
+                out[:, j] = x[:, i] < self.n_categories[i] - 1
+        return out
+
+    def without_atoms(self, x: Tensor) -> Tensor:
+        """Rows with NaN for every number that is at an atom."""
+        return torch.where(self.at_atom(x), torch.nan, x)
 
     def indicators(self, x: Tensor) -> Tensor | None:
         """The categories of complete rows as the flow sees them, shape (n, C); None where there are none."""
@@ -52,11 +77,17 @@ class MixedDistribution(Distribution):
 
     def log_prob(self, x, context=None):
         """Of rows that are complete; `trees` knows what to do with the others."""
+        x = self.without_atoms(x)
         joint = self.trees.log_prob(x)
-        if self.flow is None:
-            return joint
-        ratio = self.log_ratio(x, joint)
-        return joint + torch.logaddexp(torch.log1p(-self.weight), self.weight.log() + ratio)
+        return joint + self.log_gain(x, joint)
+
+    def log_gain(self, x: Tensor, joint: Tensor | None = None) -> Tensor:
+        """Of complete rows ``log p(x, c) - log p_trees(x, c)``, in nats, shape (n,); see `log_ratio`."""
+        out, rows = x.new_zeros(len(x)), (~self.at_atom(x).any(1)).nonzero()[:, 0]
+        if self.flow is None or not len(rows):
+            return out
+        ratio = self.log_ratio(x[rows], None if joint is None else joint[rows])
+        return out.index_put((rows,), torch.logaddexp(torch.log1p(-self.weight), self.weight.log() + ratio))
 
     def log_ratio(self, x: Tensor, joint: Tensor | None = None) -> Tensor:
         """Of complete rows ``log p_flow(x | c) - log p_trees(x | c)``, in nats, shape (n,).
@@ -72,20 +103,23 @@ class MixedDistribution(Distribution):
         x = self.trees.sample(n, generator=generator)
         if self.flow is not None:
             uniform = torch.rand(n, generator=generator, dtype=x.dtype).to(x.device)
-            rows = (uniform < self.weight).nonzero()[:, 0]
+            rows = ((uniform < self.weight) & ~self.at_atom(x).any(1)).nonzero()[:, 0]
             if len(rows):
                 some, numbers = x[rows], self.numbers
                 some[:, numbers] = self.flow.sample(len(rows), self.indicators(some), generator).to(x)
                 x[rows] = some
-        return x
+        return self.without_atoms(x)
 
     def to_normal(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Complete rows, the numbers mapped to where the flow's density, given the categories, is standard normal."""
-        return self._with_numbers(z, "to_latent")
+        """Complete rows, the numbers mapped to where the flow's density, given the categories, is standard normal.
+
+        A number that is at an atom counts as zero.
+        """
+        return self._with_numbers(torch.where(self.at_atom(z), 0.0, z), "to_latent")
 
     def from_normal(self, u: Tensor, context: Tensor | None = None) -> Tensor:
         """The inverse of `to_normal`."""
-        return self._with_numbers(u, "from_latent")
+        return self.without_atoms(self._with_numbers(u, "from_latent"))
 
     def _with_numbers(self, v, direction):
         if self.flow is None:

@@ -128,16 +128,20 @@ def _mixed_distribution(node):
     trees, flow = node.child("trees", FlowMixture), node.modules.get("flow")
     n_categories = node.tensor("n_categories", None, integer=True)
     weight = node.tensor("weight")
+    indicator = node.tensor("indicator", len(n_categories), integer=True)
     node.sizes.agree(len(n_categories))
+    numbers, has_atoms = n_categories == 0, indicator >= 0
+    require((indicator < len(n_categories)).all() and not (has_atoms & ~numbers).any(), "no number has its atoms")
+    require((n_categories[indicator[has_atoms]] > 1).all(), "a number's atoms are no categories")
     require(all(isinstance(tree, LatentTree) for tree in trees.members), "one of its trees is none")
     require(all(torch.equal(tree.n_categories, n_categories) for tree in trees.members), "its trees differ in columns")
     require(0 <= weight <= 1 and (flow is not None or weight == 0), "its weight is none")
     if flow is not None:
         require(isinstance(flow, Distribution), "its flow is none")
         own, n_context = node.own["flow"][0], int(n_categories.sum())
-        require(own.n_features == int((n_categories == 0).sum()), "its flow is of other columns")
+        require(own.n_features == int(numbers.sum()), "its flow is of other columns")
         require((own.n_context or 0) == n_context, "its flow is given other categories")
-    return MixedDistribution(trees, flow, weight, n_categories)
+    return MixedDistribution(trees, flow, weight, n_categories, indicator)
 
 
 RULES = {
