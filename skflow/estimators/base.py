@@ -21,6 +21,7 @@ from ..training.fit import Fit
 from ..training.mixed import MixedFitting
 from ..training.progress import ProgressBar
 from ..training.reservoir import Stream
+from ..training.stream_density import StreamFitting
 from ..utils.closest import closest
 from ..utils.user_warnings import warn_user
 from .repr import ReprSupport
@@ -137,10 +138,13 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             vars(self).update(before)
             raise
 
-    def _fit_flow(self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None):
+    def _fit_flow(
+        self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None, stream=None
+    ):
         """Fit from scratch or, where ``go_on`` is true and there is one, train the present flow further.
 
-        ``given`` makes the context of the validated rows and weights.
+        ``given`` makes the context of the validated rows and weights, and ``stream`` is what `sampled`
+        says of a stream of which ``X`` is a sample.
         """
         go_on = go_on and hasattr(self, "flow_")
         X, n_categories = self._numbers(X, reset=not go_on, min_rows=1 if go_on else 2)
@@ -149,24 +153,27 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         context = None if given is None else given(X, weight)
         device = resolve_device(self.device)
         previous = (self.flow_, self._optimizer_state) if go_on else (None, None)
-        stream = self._joined_stream(X, weight) if one_pass else None
-        if stream is not None and stream.starts:
+        batches = self._joined_stream(X, weight) if one_pass else None
+        if batches is not None and batches.starts:
             previous = (None, None)
-            if stream.n_seen > len(X):
-                X, weight = stream.X, stream.weight
+            if batches.n_seen > len(X):
+                X, weight = batches.X, batches.weight
 
         def train(on_iteration):
             seed = make_seed(self.random_state)
             rows = X, weight, groups, seed, device, bounds, on_iteration, context
             mixed = n_categories is not None
-            fitting = MixedFitting(self, *rows, n_categories) if mixed else self._fitting(self, *rows)
+            if stream:
+                fitting = StreamFitting(self, *rows, **stream)
+            else:
+                fitting = MixedFitting(self, *rows, n_categories) if mixed else self._fitting(self, *rows)
             if one_pass:
                 return fitting.one_pass(*previous)
             return fitting.further(*previous) if go_on else fitting.from_scratch()
 
         # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
         self._followed(train, nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y))
-        self._stream = stream
+        self._stream = batches
         return self
 
     def _numbers(self, X, *, reset: bool, min_rows: int = 1) -> tuple[np.ndarray, np.ndarray | None]:

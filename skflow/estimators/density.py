@@ -24,6 +24,7 @@ from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
 from .sklearn_compat import StrOptions, fit_context, with_callbacks
+from .stream import sampled
 from .table_kinds import refuse_kind
 from .validation import check_bounds, check_finite, check_n_samples, check_table, make_seed
 
@@ -177,9 +178,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
         Parameters
         ----------
-        X : array-like or frame of shape (n_samples, n_features)
+        X : array-like or frame of shape (n_samples, n_features), or a stream
             At least two rows, of numbers, categories, truth values, text, times and durations; NaN, None or NA where
-            nothing has been observed.
+            nothing has been observed. A stream is the path of a Parquet file or folder, a pattern such as
+            ``"folder/*.parquet"``, a `pyarrow.dataset.Dataset`, or anything that gives frames or arrays whenever it is
+            iterated; its columns are numbers, and it need not fit into memory.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows, in the training and in the validation likelihood alike.
@@ -194,8 +197,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         Raises
         ------
         ValueError
-            For infinity in ``X`` (the column is named), and for weights that are negative or all zero. The previous
+            For infinity in ``X`` (the column is named), and for weights that are negative or all zero; for a stream
+            with columns of other things than numbers, or of other columns in one file than in the rest. The previous
             fit, if there is one, stays usable.
+        FileNotFoundError
+            Where no file matches a path.
         KeyboardInterrupt
             Where the fit is one of many, see below. The previous one stays usable then, too.
 
@@ -207,9 +213,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         which also ends a loop of your own.
         """
         with self._keep_previous_fit():
+            go_on = self.warm_start and hasattr(self, "flow_")
+            X, stream = sampled(self, X, go_on, sample_weight=sample_weight, groups=groups)
             X = as_table(X)
             go_on = self.warm_start and not self._is_mixed(X)
-            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on)
+            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on, stream=stream)
 
     @shield()
     @fit_context(prefer_skip_nested_validation=True)

@@ -28,6 +28,7 @@ from .base import AUTO, NON_NEGATIVE, BaseFlow
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
 from .sklearn_compat import Interval, StrOptions, fit_context, with_callbacks
+from .stream import sampled
 from .validation import check_weights
 
 MARGIN = 1e-3  # of the way to a typical row: the threshold lies that far above the row it is to flag, clear of rounding
@@ -193,8 +194,9 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers, at least two rows.
+        X : array-like of shape (n_samples, n_features), or a stream
+            Finite numbers, at least two rows. Of a stream, such as `FlowDensity.fit` takes, 200,000 rows are drawn, and
+            the members learn those; ``calibration_scores_`` and ``fold_`` are of these rows then.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows.
@@ -215,6 +217,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             part of.
         """
         with self._keep_previous_fit():
+            X, _ = sampled(self, X, False, sample_weight=sample_weight, groups=groups)
             self._fit_flow(X, y, sample_weight, groups, go_on=False)
             self._calibrate(self._table(X), sample_weight)
         return self

@@ -23,6 +23,7 @@ from .base import BaseFlow
 from .parameters import adds_to
 from .saved import FITTED, MORE
 from .sklearn_compat import fit_context, follow_fit, trees_of, with_callbacks
+from .stream import sampled_with_targets
 from .validation import (
     check_bounds,
     check_n_samples,
@@ -164,10 +165,12 @@ class FlowRegressor(RegressorMixin, BaseFlow):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers, at least two rows.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Finite numbers.
+        X : array-like of shape (n_samples, n_features), or a stream
+            Finite numbers, at least two rows. Of a stream, such as `FlowDensity.fit` takes, 200,000 rows are drawn and
+            fitted to; ``fold_`` and ``pit_`` are of these rows then.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), or names of columns
+            Finite numbers. Of a stream the name of the column of targets, or a list of such; the number of the column
+            where columns have no names.
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows.
 
@@ -182,6 +185,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
             fit, if there is one, stays usable.
         """
         with self._keep_previous_fit():
+            X, y = sampled_with_targets(self, X, y, sample_weight=sample_weight)
             X = check_table(self, X, reset=True, min_rows=2)
             y = check_targets(self, y, len(X))
             targets = y.reshape(len(y), -1)
