@@ -12,7 +12,7 @@ from sklearn.base import is_regressor
 from ..preprocessing.columns import NUMBER
 from ..training.stream import Rows, Sample
 from ..utils.chunks import Chunks, as_chunks, check_same_columns
-from ..utils.frame_columns import column_arrays
+from ..utils.frame_columns import column_arrays, select_columns
 from ..utils.frames import column_names, frame_like, is_frame
 from ..utils.global_settings import shield
 from .table_kinds import SPOKEN
@@ -149,6 +149,4 @@ def sampled_with_targets(estimator, X, y, **others: object) -> tuple[Any, Any]:
 
 
 def _selected(table, names):
-    if not is_frame(table):
-        return table[:, names]
-    return table[names] if hasattr(table, "iloc") else table.select(names)
+    return select_columns(table, names) if is_frame(table) else table[:, names]

@@ -19,7 +19,14 @@ class Chunks(ABC):
     """A table in chunks, read as often as is asked.
 
     A chunk comes with the number of its first row in the table as it stands, and with the name of where it is from.
+
+    Attributes
+    ----------
+    n_rows : int or None
+        Of the whole table, where that is known without reading it.
     """
+
+    n_rows: int | None = None
 
     @abstractmethod
     def read(self, rng: np.random.RandomState | None = None) -> Iterator[tuple[int, str, Any]]:
@@ -65,14 +72,14 @@ class RowsInChunks(Chunks):
 
     def __init__(self, table):
         self.table = table
+        self.n_rows = len(table)
 
     def read(self, rng=None):
         starts = np.arange(0, len(self.table), ROWS_AT_A_TIME)
         for first in (starts if rng is None else rng.permutation(starts)).tolist():
             stop = first + ROWS_AT_A_TIME
             rows = self.table.iloc if hasattr(self.table, "iloc") else self.table
-            part = rows.slice(first, ROWS_AT_A_TIME) if hasattr(rows, "column_names") else rows[first:stop]
-            yield first, "the table", part
+            yield first, "the table", rows[first:stop]
 
 
 class DatasetChunks(Chunks):
@@ -80,10 +87,10 @@ class DatasetChunks(Chunks):
 
     def __init__(self, dataset):
         self.dataset = dataset
-        self.pieces = self._pieces()
+        self.pieces, self.n_rows = self._pieces()
 
     def _pieces(self):
-        """Fragment, its name and the number of its first row, of every row group."""
+        """Fragment, its name and the number of its first row, of every row group; and the number of all rows."""
         try:
             fragments = list(self.dataset.get_fragments())
         except ValueError as error:
@@ -102,7 +109,7 @@ class DatasetChunks(Chunks):
                 first += sum(group.num_rows for group in part.row_groups) if split else part.count_rows()
             if first == n_before:
                 raise ValueError(f"{name} has no rows: remove it from what is read.")
-        return pieces
+        return pieces, first
 
     def _check_columns(self, fragment, name):
         from pyarrow.dataset import get_partition_keys
