@@ -16,11 +16,13 @@ from ..engine import threads_for
 from ..flows.bijections.bijection import Bijection
 from ..flows.registry import FLOWS, ORDERINGS, check_ordering
 from ..inference.evaluator import Evaluator
+from ..training import distributed
 from ..training.density import DensityFitting
 from ..training.fit import Fit
 from ..training.mixed import MixedFitting
 from ..training.progress import ProgressBar
 from ..training.reservoir import Stream
+from ..training.shards import ShardFitting
 from ..utils.closest import closest
 from ..utils.user_warnings import warn_user
 from .repr import ReprSupport
@@ -137,10 +139,13 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             vars(self).update(before)
             raise
 
-    def _fit_flow(self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None):
+    def _fit_flow(
+        self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None, shard=None
+    ):
         """Fit from scratch or, where ``go_on`` is true and there is one, train the present flow further.
 
-        ``given`` makes the context of the validated rows and weights.
+        ``given`` makes the context of the validated rows and weights; ``shard`` what `ShardFitting` needs besides a
+        sample, of the validated sample.
         """
         go_on = go_on and hasattr(self, "flow_")
         X, n_categories = self._numbers(X, reset=not go_on, min_rows=1 if go_on else 2)
@@ -155,11 +160,16 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             if stream.n_seen > len(X):
                 X, weight = stream.X, stream.weight
 
+        seed = distributed.current().first(make_seed(self.random_state))
+        more = None if shard is None else shard(X)
+
         def train(on_iteration):
-            seed = make_seed(self.random_state)
             rows = X, weight, groups, seed, device, bounds, on_iteration, context
-            mixed = n_categories is not None
-            fitting = MixedFitting(self, *rows, n_categories) if mixed else self._fitting(self, *rows)
+            if more is not None:
+                fitting = ShardFitting(self, *rows, **more)
+            else:
+                mixed = n_categories is not None
+                fitting = MixedFitting(self, *rows, n_categories) if mixed else self._fitting(self, *rows)
             if one_pass:
                 return fitting.one_pass(*previous)
             return fitting.further(*previous) if go_on else fitting.from_scratch()
@@ -175,11 +185,11 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
 
     def _followed(self, train: Callable[[Callable[[Fit], bool]], Fit], follow) -> Fit:
         """Train, with a progress bar and callbacks, and take over what comes of it."""
-        bar = None
+        bar, processes = None, distributed.current()
 
         def on_iteration(fit: Fit) -> bool:
             nonlocal bar
-            if self.verbose:
+            if self.verbose and processes.part.rank == 0:
                 bar = bar or ProgressBar(fit.plan.max_iter)
                 bar.update(fit.progress)
             return announce(lambda: self._fitted_attributes(fit))
@@ -187,6 +197,8 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         # All but the training is many small operations, one after the other.
         with follow as announce, threads_for(0):
             fit = train(on_iteration)
+        for module in fit.modules():  # machines may differ in the last digit
+            processes.broadcast(module)
         if bar:
             bar.close(fit.progress)
         vars(self).update(self._fitted_attributes(fit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from .base import BaseFlow
 from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_numbers
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
+from .shards import data_parallel, gathered, shard_of
 from .sklearn_compat import StrOptions, fit_context, with_callbacks
 from .table_kinds import refuse_kind
 from .validation import check_bounds, check_finite, check_n_samples, check_table, make_seed
@@ -164,6 +166,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         self.handle_unknown = handle_unknown
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
@@ -207,9 +210,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         which also ends a loop of your own.
         """
         with self._keep_previous_fit():
-            X = as_table(X)
+            own = as_table(X), sample_weight, groups
+            X, sample_weight, groups, places = gathered(*own, apart=not self._is_mixed(own[0]))
+            shard = None if places is None else functools.partial(shard_of, self, *own, places)
             go_on = self.warm_start and not self._is_mixed(X)
-            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on)
+            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on, shard=shard)
 
     @shield()
     @fit_context(prefer_skip_nested_validation=True)

@@ -27,6 +27,7 @@ from ..utils.global_settings import shield
 from .base import AUTO, NON_NEGATIVE, BaseFlow
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
+from .shards import data_parallel, gathered
 from .sklearn_compat import Interval, StrOptions, fit_context, with_callbacks
 from .validation import check_weights
 
@@ -180,6 +181,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         self.trimmed = trimmed
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
@@ -215,6 +217,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             part of.
         """
         with self._keep_previous_fit():
+            X, sample_weight, groups, _ = gathered(X, sample_weight, groups)
             self._fit_flow(X, y, sample_weight, groups, go_on=False)
             self._calibrate(self._table(X), sample_weight)
         return self
