@@ -16,12 +16,12 @@ from ..engine import threads_for
 from ..flows.bijections.bijection import Bijection
 from ..flows.registry import FLOWS, ORDERINGS, check_ordering
 from ..inference.evaluator import Evaluator
+from ..training import distributed
 from ..training.density import DensityFitting
 from ..training.fit import Fit
 from ..training.mixed import MixedFitting
 from ..training.progress import ProgressBar
 from ..training.reservoir import Stream
-from ..training.stream_density import StreamFitting
 from ..utils.closest import closest
 from ..utils.user_warnings import warn_user
 from .repr import ReprSupport
@@ -139,12 +139,12 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             raise
 
     def _fit_flow(
-        self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None, stream=None
+        self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None, fitting_of=None
     ):
         """Fit from scratch or, where ``go_on`` is true and there is one, train the present flow further.
 
-        ``given`` makes the context of the validated rows and weights, and ``stream`` is what `sampled`
-        says of a stream of which ``X`` is a sample.
+        ``given`` makes the context of the validated rows and weights. Where ``X`` is a sample of more rows,
+        ``fitting_of`` makes of the validated sample what fits a flow to all of them.
         """
         go_on = go_on and hasattr(self, "flow_")
         X, n_categories = self._numbers(X, reset=not go_on, min_rows=1 if go_on else 2)
@@ -159,17 +159,18 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             if batches.n_seen > len(X):
                 X, weight = batches.X, batches.weight
 
+        seed = distributed.current().first(make_seed(self.random_state))
+        fitting = None if fitting_of is None else fitting_of(X)
+
         def train(on_iteration):
-            seed = make_seed(self.random_state)
             rows = X, weight, groups, seed, device, bounds, on_iteration, context
-            mixed = n_categories is not None
-            if stream:
-                fitting = StreamFitting(self, *rows, **stream)
+            if n_categories is not None:
+                fits = MixedFitting(self, *rows, n_categories)
             else:
-                fitting = MixedFitting(self, *rows, n_categories) if mixed else self._fitting(self, *rows)
+                fits = (fitting or self._fitting)(self, *rows)
             if one_pass:
-                return fitting.one_pass(*previous)
-            return fitting.further(*previous) if go_on else fitting.from_scratch()
+                return fits.one_pass(*previous)
+            return fits.further(*previous) if go_on else fits.from_scratch()
 
         # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
         self._followed(train, nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y))
@@ -182,11 +183,11 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
 
     def _followed(self, train: Callable[[Callable[[Fit], bool]], Fit], follow) -> Fit:
         """Train, with a progress bar and callbacks, and take over what comes of it."""
-        bar = None
+        bar, processes = None, distributed.current()
 
         def on_iteration(fit: Fit) -> bool:
             nonlocal bar
-            if self.verbose:
+            if self.verbose and processes.part.rank == 0:
                 bar = bar or ProgressBar(fit.plan.max_iter)
                 bar.update(fit.progress)
             return announce(lambda: self._fitted_attributes(fit))
@@ -194,6 +195,8 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         # All but the training is many small operations, one after the other.
         with follow as announce, threads_for(0):
             fit = train(on_iteration)
+        for module in fit.modules():  # machines may differ in the last digit
+            processes.broadcast(module)
         if bar:
             bar.close(fit.progress)
         vars(self).update(self._fitted_attributes(fit))

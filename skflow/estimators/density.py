@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from .base import BaseFlow
 from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_numbers
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
+from .shards import data_parallel, gathered, shard_fitting
 from .sklearn_compat import StrOptions, fit_context, with_callbacks
 from .stream import sampled
 from .table_kinds import refuse_kind
@@ -165,6 +167,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         self.handle_unknown = handle_unknown
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
@@ -214,10 +217,13 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         with self._keep_previous_fit():
             go_on = self.warm_start and hasattr(self, "flow_")
-            X, stream = sampled(self, X, go_on, sample_weight=sample_weight, groups=groups)
-            X = as_table(X)
+            X, fitting_of = sampled(self, X, go_on, sample_weight=sample_weight, groups=groups)
+            own = as_table(X), sample_weight, groups
+            X, sample_weight, groups, places = gathered(*own, apart=fitting_of is None and not self._is_mixed(own[0]))
+            if places is not None:
+                fitting_of = functools.partial(shard_fitting, self, *own, places)
             go_on = self.warm_start and not self._is_mixed(X)
-            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on, stream=stream)
+            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on, fitting_of=fitting_of)
 
     @shield()
     @fit_context(prefer_skip_nested_validation=True)

@@ -27,6 +27,7 @@ from ..utils.global_settings import shield
 from .base import AUTO, NON_NEGATIVE, BaseFlow
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
+from .shards import data_parallel, gathered
 from .sklearn_compat import Interval, StrOptions, fit_context, with_callbacks
 from .stream import sampled
 from .validation import check_weights
@@ -181,6 +182,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         self.trimmed = trimmed
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
@@ -218,6 +220,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         with self._keep_previous_fit():
             X, _ = sampled(self, X, False, sample_weight=sample_weight, groups=groups)
+            X, sample_weight, groups, _ = gathered(X, sample_weight, groups)
             self._fit_flow(X, y, sample_weight, groups, go_on=False)
             self._calibrate(self._table(X), sample_weight)
         return self

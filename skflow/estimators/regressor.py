@@ -16,12 +16,14 @@ from ..inference.predictive import Predictive, predictions
 from ..outliers.conformal import conformal_half_width
 from ..persistence.attributes import columns_of, is_bool, is_count, is_location, numbers, reach_into_context
 from ..persistence.registry import savable
+from ..training import distributed
 from ..training.fit import Fit
 from ..training.regression import RegressionFitting
 from ..utils.global_settings import shield
 from .base import BaseFlow
 from .parameters import adds_to
 from .saved import FITTED, MORE
+from .shards import data_parallel, gathered
 from .sklearn_compat import fit_context, follow_fit, trees_of, with_callbacks
 from .stream import sampled_with_targets
 from .validation import (
@@ -158,6 +160,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         self.alpha = alpha
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -186,12 +189,13 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         """
         with self._keep_previous_fit():
             X, y = sampled_with_targets(self, X, y, sample_weight=sample_weight)
+            X, y, sample_weight, _ = gathered(X, y, sample_weight)
             X = check_table(self, X, reset=True, min_rows=2)
             y = check_targets(self, y, len(X))
             targets = y.reshape(len(y), -1)
             weight = check_weights(sample_weight, X, least=2)
             device, bounds = resolve_device(self.device), check_bounds(self, targets, "y")
-            seed = make_seed(self.random_state)
+            seed = distributed.current().first(make_seed(self.random_state))
             self.n_targets_, self._one_dimensional = targets.shape[1], y.ndim == 1
 
             def train(on_iteration):

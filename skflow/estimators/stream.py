@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 from sklearn.base import is_regressor
 
 from ..preprocessing.columns import NUMBER
+from ..training import distributed
 from ..training.stream import Rows, Sample
+from ..training.stream_density import StreamFitting
 from ..utils.chunks import Chunks, as_chunks, check_same_columns
+from ..utils.fingerprint import fingerprint
 from ..utils.frame_columns import column_arrays, select_columns
 from ..utils.frames import column_names, frame_like, is_frame
 from ..utils.global_settings import shield
@@ -89,8 +93,8 @@ def refuse_other_than_numbers(chunk, name: str) -> None:
             )
 
 
-def sampled(estimator, X, go_on: bool, **others: object) -> tuple[Any, dict[str, Any]]:
-    """A table of a sample of the rows of a stream, and what else its fit needs; a table is given back as it is.
+def sampled(estimator, X, go_on: bool, **others: object) -> tuple[Any, Callable | None]:
+    """A table of a sample of the rows of a stream, and what fits a flow to all of them; a table as it is, and None.
 
     Parameters
     ----------
@@ -105,12 +109,12 @@ def sampled(estimator, X, go_on: bool, **others: object) -> tuple[Any, dict[str,
     -------
     table : array or frame
         All rows in their order where there are no more than a sample has.
-    stream : dict
-        ``rows`` and ``sample`` for `StreamFitting`; empty where the table is all there is.
+    fitting_of : callable or None
+        Of the validated sample; None where the table is all there is.
     """
     chunks = as_chunks(X)
     if chunks is None:
-        return X, {}
+        return X, None
     if not isinstance(getattr(estimator, "categorical_features", ""), str):
         raise ValueError(
             "categorical_features names columns, but X is a stream, and its columns are numbers: leave it at "
@@ -120,11 +124,20 @@ def sampled(estimator, X, go_on: bool, **others: object) -> tuple[Any, dict[str,
         if value is not None:
             raise ValueError(f"{name} comes with a table in memory, but X is a stream: leave {name} at None.")
     rows = CheckedRows(estimator, chunks, fitted=go_on)
-    sample = Sample.draw(rows, make_seed(estimator.random_state))
+    group = distributed.current()
+    sample = Sample.draw(rows, group.first(make_seed(estimator.random_state)))
     if not sample.n_rows:
         raise ValueError("X gave no chunk: pass what gives chunks of rows whenever it is iterated.")
+    for rank, found in enumerate(group.gather(fingerprint(sample.X))):
+        if found != fingerprint(sample.X):
+            raise ValueError(
+                f"X is a stream, and rank {rank} has read other rows from it than rank {group.part.rank}: give all "
+                "processes the same stream, of which each trains on a part, or tables in memory."
+            )
     table = rows.table(sample.X)
-    return table, {} if sample.n_rows == len(sample.X) else {"rows": rows, "sample": sample}
+    if sample.n_rows == len(sample.X):
+        return table, None
+    return table, lambda X: functools.partial(StreamFitting, rows=rows, sample=sample)
 
 
 def sampled_with_targets(estimator, X, y, **others: object) -> tuple[Any, Any]:

@@ -14,9 +14,10 @@ from torch import Tensor
 from ..flows.bijections.bijection import Bijection
 from ..preprocessing.dequantisation import Dequantisation
 from . import hyperparameters as hp
-from .data import Batch
+from .data import WHOLE, Batch, Part
 from .read_ahead import read_ahead
 from .reservoir import places_in_reservoir
+from .sampled_density import HeldOut
 
 CHUNKS_AHEAD = 2
 ROWS_AT_A_TIME = 2048
@@ -37,14 +38,14 @@ class Sample:
     Attributes
     ----------
     X : ndarray of shape (m, d)
-    numbers : ndarray of shape (m,), int
+    number : ndarray of shape (m,), int
         Which rows of the stream they are.
     n_rows : int
         Of the whole stream.
     """
 
     X: np.ndarray
-    numbers: np.ndarray
+    number: np.ndarray
     n_rows: int
 
     @classmethod
@@ -52,7 +53,7 @@ class Sample:
         """Read the stream once and draw `hp.SAMPLE_ROWS` of its rows."""
         rng, n_rows, capacity = np.random.RandomState(seed), 0, hp.SAMPLE_ROWS
         parts: list[np.ndarray] = []
-        numbers = np.empty(capacity, dtype=np.int64)
+        number = np.empty(capacity, dtype=np.int64)
         with closing(read_ahead(rows.read(), CHUNKS_AHEAD)) as chunks:
             for first, X in chunks:
                 taken, places = places_in_reservoir(rng, n_rows, len(X), capacity)
@@ -63,51 +64,10 @@ class Sample:
                     parts = [np.concatenate(parts)]
                 if n_first < len(taken):
                     parts[0][places[n_first:]] = X[taken[n_first:]]
-                numbers[places] = first + taken
+                number[places] = first + taken
                 n_rows += len(X)
         X = np.concatenate(parts) if parts else np.empty((0, 0))
-        return cls(X, numbers[: len(X)], n_rows)
-
-
-class HeldOut:
-    """Rows that a stream is to leave out, and their copies with them.
-
-    Where the rows of the sample agree by chance, as those of a few categories do, a copy is a row of its own.
-
-    Parameters
-    ----------
-    sample : Sample
-    rows : ndarray of int
-        Which rows of the sample.
-    n_groups : int
-        How many groups of copies the rows of the sample form.
-    """
-
-    def __init__(self, sample: Sample, rows: np.ndarray, n_groups: int):
-        keys = row_hashes(sample.X)
-        self.by_value = len(np.unique(keys)) >= n_groups
-        self.keys = np.sort((keys if self.by_value else sample.numbers.astype(np.uint64))[rows])
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def rest(self, first: int, X: np.ndarray) -> np.ndarray:
-        """The rows of a chunk that are not left out, by their number in the chunk."""
-        if not len(self.keys):
-            return np.arange(len(X))
-        keys = row_hashes(X) if self.by_value else np.arange(first, first + len(X), dtype=np.uint64)
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.flatnonzero(self.keys[places] != keys)
-
-
-def row_hashes(X: np.ndarray) -> np.ndarray:
-    """A number of 64 bits for every row, the same for rows that agree in every column; shape (n,)."""
-    out = np.zeros(len(X), dtype=np.uint64)
-    for column in X.T:
-        out ^= (column.astype(np.float64) + 0.0).view(np.uint64)  # minus zero is zero
-        out *= np.uint64(0x9E3779B97F4A7C15)
-        out ^= out >> np.uint64(32)
-    return out
+        return cls(X, number[: len(X)], n_rows)
 
 
 class StreamSource:
@@ -120,7 +80,7 @@ class StreamSource:
     ----------
     rows : Rows
     n_rows : int
-        About how many rows a pass has.
+        Of the stream.
     held_out : HeldOut
         Rows to leave out.
     dequantisation : Dequantisation
@@ -150,42 +110,64 @@ class StreamSource:
         self.log_abs_det = log_abs_det
 
     def __len__(self) -> int:
-        return self.n_rows
+        return self.n_rows - len(self.held_out)
 
-    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """All rows but those left out, once, in random order, in batches of ``batch_size``."""
-        rng = np.random.RandomState(int(torch.randint(2**31 - 1, (1,), generator=generator)))
-        batch_size = min(batch_size, len(self))
-        full, n_given, waiting, n_waiting = max(hp.SHUFFLE_ROWS, 2 * batch_size), 0, [], 0
-        with closing(read_ahead(self._scaled(rng), CHUNKS_AHEAD)) as chunks:
-            for z in chunks:
-                waiting.append(z)
-                n_waiting += len(z)
-                if n_waiting >= full:
-                    z = _permuted(waiting, generator)
-                    n_batches = len(z) // 2 // batch_size
-                    for part in z[: n_batches * batch_size].split(batch_size):
-                        yield self._batch(part)
-                    n_given += n_batches
-                    waiting = [z[n_batches * batch_size :].clone()]
-                    n_waiting = len(waiting[0])
-        z = _permuted(waiting, generator)
-        for part in z.split(batch_size):
-            if len(part) == batch_size or not n_given:
-                yield self._batch(part)
-                n_given += 1
+    def batches(self, batch_size: int, generator: torch.Generator, part: Part = WHOLE) -> StreamBatches:
+        """All rows but those left out, once, in random order, in batches of ``batch_size``: see `Source`."""
+        seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+        return StreamBatches(self, min(batch_size, len(self)), seed, part)
 
-    def _batch(self, z):
-        z = z.to(self.device)
-        return Batch(z, None, z.new_full((len(z),), 1 / len(z)))
-
-    def _scaled(self, rng) -> Iterator[Tensor]:
+    def scaled(self, rng: np.random.RandomState) -> Iterator[Tensor]:
+        """The rows of one chunk after another, chunks in random order, as a network sees them."""
         for first, X in self.rows.read(rng):
-            rest = self.held_out.rest(first, X)
+            rest = np.flatnonzero(~self.held_out.has(X, np.arange(first, first + len(X))))
             if len(rest):
                 x = self.dequantisation.spread(X[rest], rng)
                 with torch.no_grad():
                     yield torch.cat([self.preprocessing(part)[0].float() for part in x.split(ROWS_AT_A_TIME)])
+
+
+class StreamBatches:
+    """A pass over a `StreamSource`, whose thread ends with it."""
+
+    def __init__(self, source: StreamSource, batch_size: int, seed: int, part: Part):
+        self.device, self.part = source.device, part
+        self.mixed = _mixed(source, batch_size, seed)
+
+    def __iter__(self) -> StreamBatches:
+        return self
+
+    def __next__(self) -> Batch:
+        z = next(self.mixed)
+        z = z[self.part.of(len(z))].to(self.device)
+        return Batch(z, None, z.new_full((len(z),), 1 / max(1, len(z))))
+
+    def skip(self, n: int) -> None:
+        """Leave out the next ``n`` batches; they have to be read and mixed all the same."""
+        for _ in range(n):
+            next(self.mixed)
+
+
+def _mixed(source: StreamSource, size: int, seed: int) -> Iterator[Tensor]:
+    """Rows of one batch after another, through the buffer."""
+    generator = torch.Generator().manual_seed(seed)
+    full, n_given, n_waiting = max(hp.SHUFFLE_ROWS, 2 * size), 0, 0
+    waiting: list[Tensor] = []
+    with closing(read_ahead(source.scaled(np.random.RandomState(seed)), CHUNKS_AHEAD)) as chunks:
+        for z in chunks:
+            waiting.append(z)
+            n_waiting += len(z)
+            if n_waiting >= full:
+                z = _permuted(waiting, generator)
+                n_batches = len(z) // 2 // size
+                yield from z[: n_batches * size].split(size)
+                n_given += n_batches
+                waiting = [z[n_batches * size :].clone()]
+                n_waiting = len(waiting[0])
+    for z in _permuted(waiting, generator).split(size) if waiting else ():
+        if len(z) == size or not n_given:
+            yield z
+            n_given += 1
 
 
 def _permuted(parts, generator):

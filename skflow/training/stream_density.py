@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
-from .density import DensityFitting, Start
 from .fit import Fit
+from .sampled_density import HeldOut, SampledFitting
 from .selection import best_start
-from .stream import HeldOut, Rows, Sample, StreamSource
+from .stream import Rows, Sample, StreamSource
 
 
-class StreamFitting(DensityFitting):
-    """Fits a flow to a stream: see `DensityFitting`.
-
-    Of the sample a part is held out, as many rows as of a table of the stream's length but at most half; preprocessing
-    and starts come from the rest. Every step, those in which starts are compared too, is made with rows of the stream.
+class StreamFitting(SampledFitting):
+    """Fits a flow to a stream: see `SampledFitting`. Every step, those of the trial too, is made with rows of it.
 
     Parameters
     ----------
@@ -24,39 +20,16 @@ class StreamFitting(DensityFitting):
         Of those rows, what the table is made of.
     """
 
-    def __init__(self, *args, rows: Rows, sample: Sample, **kwargs):
+    def __init__(self, *args, rows: Rows, sample: Sample):
         self.rows = rows
         self.sample = sample
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, n_rows=sample.n_rows)
 
-    def _split(self):
-        estimator, table = self.estimator, self.table
-        if not estimator.early_stopping:
-            return [table.everything]
-        return table.split(min(0.5, estimator.validation_fraction * self.sample.n_rows / len(table)))
-
-    def _n_train(self):
-        return self.sample.n_rows - len(self.folds[0].held_out)
-
-    def _settings(self, n):
-        return super()._settings(max(1, round(n * self._n_train() / len(self.folds[0].train))))
-
-    def _plan(self, n):
-        return super()._plan(self._n_train())
-
-    def _start(self, fold, preprocessing, embedding) -> Start:
-        start = super()._start(fold, preprocessing, embedding)
-        held_out = HeldOut(self.sample, fold.held_out, self.table.n_groups)
-        train = StreamSource(
-            self.rows,
-            self.sample.n_rows - len(held_out),
-            held_out,
-            self.table.dequantisation,
-            preprocessing,
-            self.device,
-            start.train.log_abs_det,
-        )
-        return replace(start, train=train)
+    def _source(self, fold, start) -> StreamSource:
+        sample, table = self.sample, self.table
+        held_out = HeldOut(sample.X, sample.number, fold.held_out, table.n_groups)
+        rest = table.dequantisation, start.preprocessing, self.device, start.train.log_abs_det
+        return StreamSource(self.rows, self.n_rows, held_out, *rest)
 
     def from_scratch(self) -> Fit:
         """Train from the best of several starts; the steps of the trial count as none of the passes."""

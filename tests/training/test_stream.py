@@ -10,8 +10,10 @@ import torch
 from skflow.flows.bijections.chain import Chain
 from skflow.preprocessing.dequantisation import Dequantisation
 from skflow.training import hyperparameters as hp
+from skflow.training.data import WHOLE, Part
 from skflow.training.read_ahead import read_ahead
-from skflow.training.stream import HeldOut, Rows, Sample, StreamSource, row_hashes
+from skflow.training.sampled_density import HeldOut
+from skflow.training.stream import Rows, Sample, StreamSource
 
 N = 1000
 
@@ -41,10 +43,9 @@ def numbered(n=N):
 
 
 def source(X, held_out=()):
-    sample = Sample(X, np.arange(len(X)), len(X))
-    left_out = HeldOut(sample, np.array(held_out, dtype=int), len(np.unique(X)))
+    left_out = HeldOut(X, np.arange(len(X)), np.array(held_out, dtype=int), len(np.unique(X)))
     rest = Dequantisation({}, {}), Chain(), torch.device("cpu"), 0.0
-    return StreamSource(RowsOf(X), len(X) - len(held_out), left_out, *rest)
+    return StreamSource(RowsOf(X), len(X), left_out, *rest)
 
 
 def one_pass(X, size, seed=0, **kwargs):
@@ -88,20 +89,23 @@ def test_rows_held_out_are_left_out_with_their_copies():
 
 def test_of_few_values_only_the_rows_themselves_are_left_out():
     X = np.tile([0.0, 1.0], N // 2)[:, None]
-    held_out = HeldOut(Sample(X, np.arange(N), N), np.arange(100, 200), n_groups=N)
-    np.testing.assert_array_equal(held_out.rest(150, X[150:250]), np.arange(50, 100))
+    held_out = HeldOut(X, np.arange(N), np.arange(100, 200), n_groups=N)
+    np.testing.assert_array_equal(held_out.has(X[150:250], np.arange(150, 250)), np.arange(150, 250) < 200)
 
 
-def test_hashes_are_those_of_values():
-    X = np.array([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0], [0.0, 2.0]])
-    hashes = row_hashes(X)
-    assert hashes[0] == hashes[1] and len(set(hashes.tolist())) == 3
-    assert (row_hashes(X.astype(np.float32)) == hashes).all()
+def test_parts_of_a_batch_make_the_whole():
+    whole, *parts = (
+        [batch.x for batch in source(numbered()).batches(50, torch.Generator().manual_seed(0), part)]
+        for part in (WHOLE, Part(0, 2), Part(1, 2))
+    )
+    assert all(torch.cat(halves).equal(batch) for batch, *halves in zip(whole, *parts))
 
 
-def test_hashes_of_rows_on_a_grid_differ():
-    X = np.stack(np.meshgrid(*[np.arange(12.0)] * 4), -1).reshape(-1, 4) / 4
-    assert len(np.unique(row_hashes(X))) == len(X)
+def test_a_pass_goes_on_where_it_was_left():
+    first, again = (source(numbered()).batches(50, torch.Generator().manual_seed(0)) for _ in range(2))
+    rows = [batch.x for batch in first]
+    again.skip(8)
+    assert all(batch.x.equal(x) for batch, x in zip(again, rows[8:]))
 
 
 def test_ties_get_fresh_noise_in_every_pass():
@@ -114,15 +118,15 @@ def test_ties_get_fresh_noise_in_every_pass():
 
 
 def test_a_sample_is_uniform():
-    places = np.concatenate([Sample.draw(RowsOf(numbered()), seed).numbers for seed in range(50)])
+    places = np.concatenate([Sample.draw(RowsOf(numbered()), seed).number for seed in range(50)])
     counts = np.histogram(places, bins=10, range=(0, N))[0]
     assert np.abs(counts - 1000).max() < 4.5 * np.sqrt(1000 * 0.9 * 0.8)
 
 
 def test_a_sample_knows_which_rows_it_has():
     sample = Sample.draw(RowsOf(numbered()), 0)
-    assert sample.n_rows == N and len(np.unique(sample.numbers)) == 200
-    np.testing.assert_array_equal(sample.X[:, 0], sample.numbers)
+    assert sample.n_rows == N and len(np.unique(sample.number)) == 200
+    np.testing.assert_array_equal(sample.X[:, 0], sample.number)
 
 
 @pytest.mark.parametrize("n", [70, 200])
@@ -136,7 +140,7 @@ def test_a_pass_that_is_given_up_ends_its_thread():
     batches = source(numbered()).batches(10, torch.Generator())
     next(batches)
     assert threading.active_count() == before + 1
-    batches.close()
+    del batches
     assert threading.active_count() == before
 
 
