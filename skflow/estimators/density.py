@@ -22,6 +22,7 @@ from ..utils.frames import column_names, is_frame
 from ..utils.global_settings import shield
 from .base import BaseFlow
 from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_numbers
+from .lazy import lazy_on_dask
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
 from .shards import data_parallel, gathered, shard_fitting
@@ -255,6 +256,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         with self._keep_previous_fit():
             return self._fit_flow(X, y, sample_weight, go_on=True, one_pass=True)
 
+    @lazy_on_dask()
     @shield()
     def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Log-density of each row, or of what is observed of it.
@@ -349,6 +351,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         filled = self._observed.impute(numbers, strategy, generator)
         return self._decoded(filled, X)
 
+    @lazy_on_dask(columns=lambda self: list(self.get_feature_names_out()))
     @shield()
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Map rows to the latent space, where the fitted density is the standard normal.

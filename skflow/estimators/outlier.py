@@ -25,6 +25,7 @@ from ..training.fit import Fit
 from ..utils.frames import frame_like
 from ..utils.global_settings import shield
 from .base import AUTO, NON_NEGATIVE, BaseFlow
+from .lazy import lazy_on_dask
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
 from .shards import data_parallel, gathered
@@ -280,6 +281,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             return log_density
         return -np.abs(log_density - self._typical_log_density)
 
+    @lazy_on_dask()
     @shield()
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """The score of each row, in nats: high is normal.
@@ -295,6 +297,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return self._to_score(self._evaluator.log_density(self._table(X)))
 
+    @lazy_on_dask()
     @shield()
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """``score_samples(X) - offset_``: negative for outliers.
@@ -309,6 +312,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return self.score_samples(X) - self.offset_
 
+    @lazy_on_dask(dtype=int)
     @shield()
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Label each row: -1 for outliers, 1 for the rest.
@@ -323,6 +327,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    @lazy_on_dask(dtype=float)
     @shield()
     def p_values(self, X: ArrayLike) -> np.ndarray:
         """How often rows like the training rows are as unusual as these: cross-conformal p-values.
