@@ -1,10 +1,11 @@
 """A table longer than memory: fitted and scored from Parquet, beside the same table in memory; and by Dask.
 
-    python benchmarks/scale.py [--rows 20000000] [--columns 10] [--folder DIR] [--parts stream,memory,dask]
+    python benchmarks/scale.py [--rows 20000000] [--columns 10] [--folder DIR] [--parts stream,memory,one,dask]
 
 Every part runs in a process of its own. ``stream`` fits to a Parquet file in one pass and writes the scores of all its
 rows to another; ``memory`` does the same with an array. Peaks are over what the process has once skflow is imported.
-``dask`` scores half of the rows by two worker processes of one thread each, and in one process with one thread.
+``dask`` scores half of the rows by two worker processes of one thread each, ``one`` by one process of one thread; both
+use the density of ``stream``, and their peaks are over what a process has after a first call.
 
 Every column is normal by itself, so that there is one start and every step is a step of the pass; together they are
 not.
@@ -102,6 +103,7 @@ def stream(path: Path, n: int) -> dict:
 
     density, out = make_density(), path.with_name("scores.parquet")
     result = measured(n, peak(), lambda: density.fit(path), lambda: skflow.write_parquet(density, path, out))
+    density.save(path.with_name("density.safetensors"))
     return result | held_out(density)
 
 
@@ -119,7 +121,41 @@ def held_out(density) -> dict:
         return {"nats": density.score(rows(100_000, density.n_features_in_, 10**6))}
 
 
-PARTS = {"stream": stream, "memory": memory}
+def scored_by_dask(density, path: Path, n: int, **compute) -> float:
+    """Rows a second of scoring the first ``n`` rows of the file, of which nothing but a sum comes back."""
+    import dask.dataframe as dd
+
+    frame = dd.read_parquet(path, split_row_groups=1).partitions[: -(-n // ROWS_AT_A_TIME)]
+    seconds, _ = timed(lambda: density.score_samples(frame).sum().compute(**compute))
+    return min(n, ROWS_AT_A_TIME * frame.npartitions) / seconds
+
+
+def one(path: Path, n: int) -> dict:
+    """Score half of the rows by Dask in this process, with one thread."""
+    import skflow
+
+    density = skflow.load(path.with_name("density.safetensors"))
+    scored_by_dask(density, path, 1, scheduler="synchronous")  # what is compiled is compiled
+    before = peak()
+    return {"score": scored_by_dask(density, path, n // 2, scheduler="synchronous"), "MiB": peak() - before}
+
+
+def dask(path: Path, n: int) -> dict:
+    """The same by two worker processes of one thread each; the memory is that of the larger one."""
+    from distributed import Client, LocalCluster
+
+    import skflow
+
+    density = skflow.load(path.with_name("density.safetensors"))
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": None}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        scored_by_dask(density, path, 4 * ROWS_AT_A_TIME)  # both workers have compiled
+        before = client.run(peak)
+        rate = scored_by_dask(density, path, n // 2)
+        return {"score": rate, "MiB": max(after - before[worker] for worker, after in client.run(peak).items())}
+
+
+PARTS = {"stream": stream, "memory": memory, "one": one, "dask": dask}
 
 
 def main() -> None:
@@ -144,7 +180,8 @@ def main() -> None:
         print(f"{os.cpu_count()} cores, OMP_NUM_THREADS {threads}, torch {torch.__version__}")
         for part in options.parts.split(","):
             command = [sys.executable, __file__, "--one", part, "--folder", str(folder), "--rows", str(options.rows)]
-            done = subprocess.run(command, capture_output=True, text=True)
+            environment = os.environ | ({"OMP_NUM_THREADS": "1"} if part in ("one", "dask") else {})
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
             if done.returncode:
                 sys.exit(done.stderr)
             values = json.loads(done.stdout.splitlines()[-1])

@@ -36,6 +36,10 @@ FOLDERS = {
         {"utils", "flows", "engine", "outliers", "preprocessing", "training", "inference", "persistence"},
         {"numpy", "sklearn", "torch", "pyarrow"},
     ),
+    "dask": (
+        {"utils", "training", "estimators"},
+        {"numpy", "sklearn", "torch", "dask", "distributed"},
+    ),
 }
 # Everything of the network and below can be read by somebody who knows torch and no other package.
 PLAIN = ("flows.bijections.bijection", "flows.bijections.chain", "flows.univariate.univariate", "flows.networks.")
