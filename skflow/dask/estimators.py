@@ -147,7 +147,7 @@ class DaskFlowDensity(DaskFlow, FlowDensity):
             For what is no Dask collection.
         ValueError
             For a partition without rows, and for what `FlowDensity.fit` refuses, with the worker that has it.
-        skflow.dask.workers.WorkerLostError
+        skflow.dask.WorkerLostError
             Where a worker is lost; the fit ends on all of them. The previous fit stays usable, as after every error.
         """
         return self._fit_on_workers(X, sample_weight)
@@ -199,7 +199,7 @@ class DaskFlowOutlierDetector(DaskFlow, FlowOutlierDetector):
 
         Raises
         ------
-        TypeError, ValueError, skflow.dask.workers.WorkerLostError
+        TypeError, ValueError, skflow.dask.WorkerLostError
             As `DaskFlowDensity.fit`.
         """
         return self._fit_on_workers(X, sample_weight)

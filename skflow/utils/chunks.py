@@ -101,7 +101,7 @@ class DatasetChunks(Chunks):
         pieces, first = [], 0
         for k, fragment in enumerate(fragments):
             name = getattr(fragment, "path", None) or f"fragment {k}"
-            self._check_columns(fragment, name)
+            self._check_columns(fragment, fragments[0], name)
             n_before = first
             split = getattr(fragment, "split_by_row_group", None)
             for part in split() if split else [fragment]:
@@ -111,16 +111,16 @@ class DatasetChunks(Chunks):
                 raise ValueError(f"{name} has no rows: remove it from what is read.")
         return pieces, first
 
-    def _check_columns(self, fragment, name):
+    def _check_columns(self, fragment, first, name):
         from pyarrow.dataset import get_partition_keys
 
-        expected, found = self.dataset.schema, fragment.physical_schema
+        found = fragment.physical_schema.names
         derived = get_partition_keys(fragment.partition_expression)  # columns that stand in the names of folders
-        for column in expected.names:
-            if column not in found.names and column not in derived:
+        for column in self.dataset.schema.names:
+            if column not in found and column not in derived:
                 raise ValueError(f"{name} has no column {column!r}, but other files have: give all the same columns.")
-        for column in found.names:
-            if column not in expected.names:
+        for column in found:
+            if column not in first.physical_schema.names:  # what the first has too, the schema leaves out on purpose
                 raise ValueError(f"{name} has a column {column!r}, but other files don't: give all the same columns.")
 
     def read(self, rng=None):

@@ -20,8 +20,7 @@ from ..helpers import SMALL, fit_quietly, quick
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
-from skflow.dask import DaskFlowDensity, DaskFlowOutlierDetector  # noqa: E402
-from skflow.dask.workers import WorkerLostError  # noqa: E402
+from skflow.dask import DaskFlowDensity, DaskFlowOutlierDetector, WorkerLostError  # noqa: E402
 
 NAMES = list("abcd")
 

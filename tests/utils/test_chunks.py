@@ -109,6 +109,15 @@ def test_columns_in_the_names_of_folders_are_read(tmp_path):
     assert first.column_names == ["a", "b", "year"] and second["year"].to_pylist() == [2] * 30
 
 
+def test_a_schema_leaves_columns_out(folder):
+    source = as_chunks(ds.dataset(folder, schema=pa.schema([("b", pa.float64())])))
+    assert {tuple(part.column_names) for *_, part in source.read()} == {("b",)}
+
+
+def test_a_url_is_a_path(folder):
+    assert sum(len(part) for *_, part in as_chunks(folder.as_uri()).read()) == len(X)
+
+
 def test_a_filtered_dataset_says_what_to_do(folder):
     with pytest.raises(ValueError, match="filtered.*write it to Parquet"):
         as_chunks(ds.dataset(folder).filter(ds.field("a") > 3))
