@@ -14,6 +14,7 @@ from .estimators.density import FlowDensity
 from .estimators.exported import export_onnx
 from .estimators.imputer import FlowImputer
 from .estimators.outlier import FlowOutlierDetector
+from .estimators.parquet import write_parquet
 from .estimators.regressor import FlowRegressor
 from .outliers.conformal import benjamini_hochberg
 from .persistence import load
@@ -35,4 +36,5 @@ __all__ = [
     "benjamini_hochberg",
     "export_onnx",
     "load",
+    "write_parquet",
 ]

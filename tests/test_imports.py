@@ -20,7 +20,7 @@ STANDARD = set(sys.stdlib_module_names) | {"typing_extensions"}  # which is for 
 # The house from the ground up. A folder imports itself and what is listed with it, and of other packages only these.
 NUMBERS = {"numpy", "scipy"}
 FOLDERS = {
-    "utils": ({}, {*NUMBERS, "sklearn", "torch", "pandas", "polars", "pyarrow"}),
+    "utils": ({}, {*NUMBERS, "sklearn", "torch", "pandas", "polars", "pyarrow", "dask"}),
     "flows": ({}, {*NUMBERS, "torch"}),
     "engine": ({"flows"}, {"torch"}),
     "engine.kernels": ({"engine"}, {"numba", "llvmlite", "numpy"}),
@@ -34,7 +34,11 @@ FOLDERS = {
     "metrics": ({}, {"numpy"}),
     "estimators": (
         {"utils", "flows", "engine", "outliers", "preprocessing", "training", "inference", "persistence"},
-        {"numpy", "sklearn", "torch"},
+        {"numpy", "sklearn", "torch", "pyarrow"},
+    ),
+    "dask": (
+        {"utils", "training", "estimators"},
+        {"numpy", "sklearn", "torch", "dask", "distributed"},
     ),
 }
 # Everything of the network and below can be read by somebody who knows torch and no other package.

@@ -65,6 +65,12 @@ def write_listing(folder: Path) -> None:
                 [name for name, thing in top.items() if inspect.isclass(thing) and name not in displays],
             ),
             _section("Functions", "", "skflow", [name for name, thing in top.items() if inspect.isfunction(thing)]),
+            _section(
+                "Dask",
+                "Fits on the workers of a cluster; they need dask and distributed.",
+                "skflow.dask",
+                list(_public("skflow.dask")),
+            ),
             _section("Displays", "Pictures of a fitted estimator; they need matplotlib.", "skflow", displays),
             _section("Utilities", "Checks for these and anybody's density estimators.", "skflow.utils", list(utils)),
             _section(

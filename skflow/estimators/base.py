@@ -16,8 +16,9 @@ from ..engine import threads_for
 from ..flows.bijections.bijection import Bijection
 from ..flows.registry import FLOWS, ORDERINGS, check_ordering
 from ..inference.evaluator import Evaluator
+from ..training import distributed
 from ..training.density import DensityFitting
-from ..training.fit import Fit
+from ..training.fit import Fit, Fitting
 from ..training.mixed import MixedFitting
 from ..training.progress import ProgressBar
 from ..training.reservoir import Stream
@@ -49,7 +50,9 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
     Not to be used by itself; the parameters are described in `FlowDensity`.
     """
 
-    _fitting = DensityFitting  # what fits the flow, given the parameters and a table
+    # What fits the flow, given the parameters and a table of numbers, or one with categories or holes.
+    _fitting = DensityFitting
+    _mixed_fitting: type[Fitting] = MixedFitting
     _parameter_constraints: dict = {
         "flow": [StrOptions(set(FLOWS)), callable],
         "depth": [AUTO, AT_LEAST_ONE],
@@ -137,10 +140,13 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             vars(self).update(before)
             raise
 
-    def _fit_flow(self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None):
+    def _fit_flow(
+        self, X, y, sample_weight, groups=None, *, go_on: bool, one_pass: bool = False, given=None, fitting_of=None
+    ):
         """Fit from scratch or, where ``go_on`` is true and there is one, train the present flow further.
 
-        ``given`` makes the context of the validated rows and weights.
+        ``given`` makes the context of the validated rows and weights. Where ``X`` is a sample of more rows,
+        ``fitting_of`` makes of the validated sample what fits a flow to all of them.
         """
         go_on = go_on and hasattr(self, "flow_")
         X, kinds = self._numbers(X, reset=not go_on, min_rows=1 if go_on else 2)
@@ -149,23 +155,28 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         context = None if given is None else given(X, weight)
         device = resolve_device(self.device)
         previous = (self.flow_, self._optimizer_state) if go_on else (None, None)
-        stream = self._joined_stream(X, weight) if one_pass else None
-        if stream is not None and stream.starts:
+        batches = self._joined_stream(X, weight) if one_pass else None
+        if batches is not None and batches.starts:
             previous = (None, None)
-            if stream.n_seen > len(X):
-                X, weight = stream.X, stream.weight
+            if batches.n_seen > len(X):
+                X, weight = batches.X, batches.weight
+
+        seed = distributed.current().first(make_seed(self.random_state))
+        fitting = None if fitting_of is None else fitting_of(X)
 
         def train(on_iteration):
-            seed = make_seed(self.random_state)
             rows = X, weight, groups, seed, device, bounds, on_iteration, context
-            fitting = self._fitting(self, *rows) if kinds is None else MixedFitting(self, *rows, *kinds)
+            if kinds is not None:
+                fits = self._mixed_fitting(self, *rows, *kinds)
+            else:
+                fits = (fitting or self._fitting)(self, *rows)
             if one_pass:
-                return fitting.one_pass(*previous)
-            return fitting.further(*previous) if go_on else fitting.from_scratch()
+                return fits.one_pass(*previous)
+            return fits.further(*previous) if go_on else fits.from_scratch()
 
         # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
         self._followed(train, nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y))
-        self._stream = stream
+        self._stream = batches
         return self
 
     def _numbers(self, X, *, reset: bool, min_rows: int = 1) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
@@ -174,11 +185,11 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
 
     def _followed(self, train: Callable[[Callable[[Fit], bool]], Fit], follow) -> Fit:
         """Train, with a progress bar and callbacks, and take over what comes of it."""
-        bar = None
+        bar, processes = None, distributed.current()
 
         def on_iteration(fit: Fit) -> bool:
             nonlocal bar
-            if self.verbose:
+            if self.verbose and processes.part.rank == 0:
                 bar = bar or ProgressBar(fit.plan.max_iter)
                 bar.update(fit.progress)
             return announce(lambda: self._fitted_attributes(fit))
@@ -186,6 +197,8 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         # All but the training is many small operations, one after the other.
         with follow as announce, threads_for(0):
             fit = train(on_iteration)
+        for module in fit.modules():  # machines may differ in the last digit
+            processes.broadcast(module)
         if bar:
             bar.close(fit.progress)
         vars(self).update(self._fitted_attributes(fit))

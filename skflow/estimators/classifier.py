@@ -23,6 +23,7 @@ from ..utils.global_settings import shield
 from .base import BaseFlow
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
+from .shards import data_parallel, gathered
 from .sklearn_compat import fit_context, with_callbacks
 from .table_kinds import refuse_masked
 from .validation import make_seed
@@ -127,6 +128,7 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
         self.priors = priors
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> FlowClassifier:
@@ -154,6 +156,7 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
             As in `FlowDensity.fit`.
         """
         with self._keep_previous_fit():
+            X, y, sample_weight, _ = gathered(X, y, sample_weight)
             self._fit_flow(X, y, sample_weight, go_on=False, given=functools.partial(self._one_hot, y))
             self._set_priors()
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,13 @@ from ..utils.frames import column_names, is_frame
 from ..utils.global_settings import shield
 from .base import BaseFlow
 from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_numbers
+from .lazy import lazy_on_dask
 from .parameters import adds_to
 from .saved import FITTED, MORE
 from .saved_columns import columns_disagree, is_columns
+from .shards import data_parallel, gathered, shard_fitting
 from .sklearn_compat import StrOptions, fit_context, with_callbacks
+from .stream import sampled
 from .table_kinds import refuse_kind
 from .validation import check_bounds, check_finite, check_n_samples, check_table, make_seed
 
@@ -176,6 +180,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         self.handle_unknown = handle_unknown
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
@@ -189,9 +194,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
         Parameters
         ----------
-        X : array-like or frame of shape (n_samples, n_features)
+        X : array-like or frame of shape (n_samples, n_features), or a stream
             At least two rows, of numbers, categories, truth values, text, times and durations; NaN, None or NA where
-            nothing has been observed.
+            nothing has been observed. A stream is the path of a Parquet file or folder, a pattern such as
+            ``"folder/*.parquet"``, a `pyarrow.dataset.Dataset`, or anything that gives frames or arrays whenever it is
+            iterated; its columns are numbers, and it need not fit into memory.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows, in the training and in the validation likelihood alike.
@@ -206,8 +213,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         Raises
         ------
         ValueError
-            For infinity in ``X`` (the column is named), and for weights that are negative or all zero. The previous
+            For infinity in ``X`` (the column is named), and for weights that are negative or all zero; for a stream
+            with columns of other things than numbers, or of other columns in one file than in the rest. The previous
             fit, if there is one, stays usable.
+        FileNotFoundError
+            Where no file matches a path.
         KeyboardInterrupt
             Where the fit is one of many, see below. The previous one stays usable then, too.
 
@@ -219,9 +229,14 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         which also ends a loop of your own.
         """
         with self._keep_previous_fit():
-            X = as_table(X)
+            go_on = self.warm_start and hasattr(self, "flow_")
+            X, fitting_of = sampled(self, X, go_on, sample_weight=sample_weight, groups=groups)
+            own = as_table(X), sample_weight, groups
+            X, sample_weight, groups, places = gathered(*own, apart=fitting_of is None and not self._is_mixed(own[0]))
+            if places is not None:
+                fitting_of = functools.partial(shard_fitting, self, *own, places)
             go_on = self.warm_start and not self._is_mixed(X)
-            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on)
+            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on, fitting_of=fitting_of)
 
     @shield()
     @fit_context(prefer_skip_nested_validation=True)
@@ -253,6 +268,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         with self._keep_previous_fit():
             return self._fit_flow(X, y, sample_weight, go_on=True, one_pass=True)
 
+    @lazy_on_dask()
     @shield()
     def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Log-density of each row, or of what is observed of it.
@@ -347,6 +363,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         filled = self._observed.impute(numbers, strategy, generator)
         return self._decoded(filled, X)
 
+    @lazy_on_dask(columns=lambda self: list(self.get_feature_names_out()))
     @shield()
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Map rows to the latent space, where the fitted density is the standard normal.

@@ -11,7 +11,7 @@ import numpy as np
 from ..preprocessing.columns import CATEGORY, NUMBER, decode, describe_column, encode, kind_of_objects
 from ..utils.frame_columns import column_arrays, frame_of, library_of
 from ..utils.frames import column_names, is_frame
-from .table_kinds import is_number
+from .table_kinds import SPOKEN, is_number
 
 VALUES = str, bool, int, float  # of categories
 
@@ -250,7 +250,7 @@ def _values(values, kind, name, dtype):
 
 
 def _spoken(kind):
-    return {"category": "categories", "time": "times", "duration": "durations"}.get(kind, "numbers")
+    return SPOKEN.get(kind, "numbers")
 
 
 def check_distinct_names(X) -> None:

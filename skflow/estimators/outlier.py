@@ -25,9 +25,12 @@ from ..training.fit import Fit
 from ..utils.frames import frame_like
 from ..utils.global_settings import shield
 from .base import AUTO, NON_NEGATIVE, BaseFlow
+from .lazy import lazy_on_dask
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
+from .shards import data_parallel, gathered
 from .sklearn_compat import Interval, StrOptions, fit_context, with_callbacks
+from .stream import sampled
 from .validation import check_weights
 
 MARGIN = 1e-3  # of the way to a typical row: the threshold lies that far above the row it is to flag, clear of rounding
@@ -180,6 +183,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         self.trimmed = trimmed
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(
@@ -193,8 +197,9 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers, at least two rows.
+        X : array-like of shape (n_samples, n_features), or a stream
+            Finite numbers, at least two rows. Of a stream, such as `FlowDensity.fit` takes, 200,000 rows are drawn, and
+            the members learn those; ``calibration_scores_`` and ``fold_`` are of these rows then.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows.
@@ -215,6 +220,8 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             part of.
         """
         with self._keep_previous_fit():
+            X, _ = sampled(self, X, False, sample_weight=sample_weight, groups=groups)
+            X, sample_weight, groups, _ = gathered(X, sample_weight, groups)
             self._fit_flow(X, y, sample_weight, groups, go_on=False)
             self._calibrate(self._table(X), sample_weight)
         return self
@@ -274,6 +281,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             return log_density
         return -np.abs(log_density - self._typical_log_density)
 
+    @lazy_on_dask()
     @shield()
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """The score of each row, in nats: high is normal.
@@ -289,6 +297,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return self._to_score(self._evaluator.log_density(self._table(X)))
 
+    @lazy_on_dask()
     @shield()
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """``score_samples(X) - offset_``: negative for outliers.
@@ -303,6 +312,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return self.score_samples(X) - self.offset_
 
+    @lazy_on_dask(dtype=int)
     @shield()
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Label each row: -1 for outliers, 1 for the rest.
@@ -317,6 +327,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    @lazy_on_dask(dtype=float)
     @shield()
     def p_values(self, X: ArrayLike) -> np.ndarray:
         """How often rows like the training rows are as unusual as these: cross-conformal p-values.

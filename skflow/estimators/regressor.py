@@ -16,13 +16,16 @@ from ..inference.predictive import Predictive, predictions
 from ..outliers.conformal import conformal_half_width
 from ..persistence.attributes import columns_of, is_bool, is_count, is_location, numbers, reach_into_context
 from ..persistence.registry import savable
+from ..training import distributed
 from ..training.fit import Fit
 from ..training.regression import RegressionFitting
 from ..utils.global_settings import shield
 from .base import BaseFlow
 from .parameters import adds_to
 from .saved import FITTED, MORE
+from .shards import data_parallel, gathered
 from .sklearn_compat import fit_context, follow_fit, trees_of, with_callbacks
+from .stream import sampled_with_targets
 from .validation import (
     check_bounds,
     check_n_samples,
@@ -157,6 +160,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         self.alpha = alpha
 
     @shield()
+    @data_parallel
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -164,10 +168,12 @@ class FlowRegressor(RegressorMixin, BaseFlow):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers, at least two rows.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Finite numbers.
+        X : array-like of shape (n_samples, n_features), or a stream
+            Finite numbers, at least two rows. Of a stream, such as `FlowDensity.fit` takes, 200,000 rows are drawn and
+            fitted to; ``fold_`` and ``pit_`` are of these rows then.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), or names of columns
+            Finite numbers. Of a stream the name of the column of targets, or a list of such; the number of the column
+            where columns have no names.
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows.
 
@@ -182,12 +188,14 @@ class FlowRegressor(RegressorMixin, BaseFlow):
             fit, if there is one, stays usable.
         """
         with self._keep_previous_fit():
+            X, y = sampled_with_targets(self, X, y, sample_weight=sample_weight)
+            X, y, sample_weight, _ = gathered(X, y, sample_weight)
             X = check_table(self, X, reset=True, min_rows=2)
             y = check_targets(self, y, len(X))
             targets = y.reshape(len(y), -1)
             weight = check_weights(sample_weight, X, least=2)
             device, bounds = resolve_device(self.device), check_bounds(self, targets, "y")
-            seed = make_seed(self.random_state)
+            seed = distributed.current().first(make_seed(self.random_state))
             self.n_targets_, self._one_dimensional = targets.shape[1], y.ndim == 1
 
             def train(on_iteration):

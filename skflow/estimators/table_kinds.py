@@ -8,6 +8,7 @@ import numpy as np
 
 from ..utils.frames import column_names, columns, is_frame
 
+SPOKEN = {"category": "categories", "time": "times", "duration": "durations"}  # of kinds of columns
 TEMPORAL = ("timestamp", "date", "time", "duration")  # how pyarrow's names of such types begin
 
 
@@ -21,7 +22,10 @@ def refuse_kind(X, name: str = "X") -> None:
     """
     kind = f"{name} is a {type(X).__name__}"
     if isinstance(X, Iterator):
-        raise TypeError(f"{kind}, which can be gone through once: pass a table, such as list({name}).")
+        raise TypeError(
+            f"{kind}, which can be gone through once: pass a table, such as list({name}), or for a fit to "
+            "chunks what gives them anew whenever it is iterated: a list of them, or an object with __iter__."
+        )
     if isinstance(X, Mapping) and not hasattr(X, "shape"):  # scipy has a sparse table that is one
         raise TypeError(f"{kind}: pass a table, such as pandas.DataFrame({name}).")
     if isinstance(X, Set | str | bytes):

@@ -25,10 +25,12 @@ REMEDIES = {  # of errors of scikit-learn's and torch's, by a part of the messag
 }
 
 
-def check_table(estimator, X, *, reset: bool, min_rows: int = 1, allow_nan: bool = False) -> np.ndarray:
+def check_table(
+    estimator, X, *, reset: bool, min_rows: int = 1, allow_nan: bool = False, first_row: int = 0
+) -> np.ndarray:
     """Validate a table for ``estimator``; float32 and float64 pass as they are, everything else becomes float64.
 
-    Where ``allow_nan`` is true, NaN stands for what is missing.
+    Where ``allow_nan`` is true, NaN stands for what is missing. Rows are counted from ``first_row`` on.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def check_table(estimator, X, *, reset: bool, min_rows: int = 1, allow_nan: bool
         if not remedy:
             raise
         raise type(error)(f"{str(error).rstrip('.')}. {remedy}") from error
-    check_finite(estimator, X, column_names(original), allow_nan=allow_nan)
+    check_finite(estimator, X, column_names(original), allow_nan=allow_nan, first_row=first_row)
     return X.copy() if min(X.strides) < 0 else X  # torch reads no array backwards
 
 
@@ -66,7 +68,7 @@ def _remedy(message, X, min_rows):
     return next(known, None) or ("" if "Expected" in message else column_without_numbers(X))
 
 
-def check_finite(estimator, X: np.ndarray, names=None, *, allow_nan: bool = False) -> None:
+def check_finite(estimator, X: np.ndarray, names=None, *, allow_nan: bool = False, first_row: int = 0) -> None:
     """Refuse infinity, and NaN where it is not allowed, by the names of their columns."""
     if np.isfinite(X.sum(dtype=float)):  # one pass without a temporary; the columns are looked at only where it fails
         return
@@ -80,8 +82,9 @@ def check_finite(estimator, X: np.ndarray, names=None, *, allow_nan: bool = Fals
         else ("infinity", "replace or drop those values")
     )
     raise ValueError(
-        f"Input X contains {kind}: {column_name(estimator, j, names)}, first at row {i} ({int(bad.sum())} such values "
-        f"in {int(bad.any(0).sum())} columns). {type(estimator).__name__} needs finite numbers; {remedy}."
+        f"Input X contains {kind}: {column_name(estimator, j, names)}, first at row {first_row + i} "
+        f"({int(bad.sum())} such values in {int(bad.any(0).sum())} columns). {type(estimator).__name__} needs finite "
+        f"numbers; {remedy}."
     )
 
 
@@ -152,11 +155,11 @@ def check_groups(groups, X: np.ndarray) -> np.ndarray | None:
 
 
 def check_bounds(
-    estimator, X: np.ndarray, input_name: str = "X"
+    estimator, X: np.ndarray, input_name: str = "X", first_row: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
     """Lower and upper bounds of the columns, infinite where there is none; None and None without any.
 
-    Rows to fit to that lie outside, where the density is zero, are refused.
+    Rows to fit to that lie outside, where the density is zero, are refused; they are counted from ``first_row`` on.
     """
     # Of a table, columns that say where others have atoms come after those that the user knows.
     bounds, n_features = estimator.bounds, estimator.n_features_in_ if input_name == "X" else X.shape[1]
@@ -180,7 +183,8 @@ def check_bounds(
         column = column_name(estimator, j) if input_name == "X" else f"column {j}"
         raise ValueError(
             f"{column} of {input_name} has {int(outside[:, j].sum())} values outside its bounds "
-            f"({low[j]}, {high[j]}), first {X[i, j]} at row {i}: widen the 'bounds' parameter, or drop those rows."
+            f"({low[j]}, {high[j]}), first {X[i, j]} at row {first_row + i}: widen the 'bounds' parameter, or drop "
+            "those rows."
         )
     return torch.from_numpy(low), torch.from_numpy(high)
 

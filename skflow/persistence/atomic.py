@@ -4,8 +4,31 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def new_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write to in a block, at whose end it takes the place of what stands at ``path``.
+
+    If the block raises, what has been written is removed, and what stands at ``path`` stays.
+    """
+    path = Path(os.path.realpath(path))  # a link is kept, and what it points to replaced
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else _default_mode())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    _sync_folder(path.parent)
 
 
 def write_atomically(path: str | os.PathLike, parts: Iterable[bytes | memoryview]) -> None:
@@ -16,20 +39,9 @@ def write_atomically(path: str | os.PathLike, parts: Iterable[bytes | memoryview
     path : path-like
     parts : iterable of bytes-like
     """
-    path = Path(os.path.realpath(path))  # a link is kept, and what it points to replaced
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else _default_mode())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-    _sync_folder(path.parent)
+    with new_file(path) as file:
+        for part in parts:
+            file.write(part)
 
 
 def _default_mode():

@@ -43,6 +43,16 @@ def groups_of_copies(X: np.ndarray, groups: np.ndarray | None = None) -> np.ndar
     return _components(n, pairs) if pairs.size else np.arange(n)
 
 
+def row_hashes(X: np.ndarray) -> np.ndarray:
+    """A number of 64 bits for every row, the same for rows that agree in every column; shape (n,)."""
+    out = np.zeros(len(X), dtype=np.uint64)
+    for column in X.T:
+        out ^= (column.astype(np.float64) + 0.0).view(np.uint64)  # minus zero is zero
+        out *= np.uint64(0x9E3779B97F4A7C15)
+        out ^= out >> np.uint64(32)
+    return out
+
+
 def by_group(order: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A random order of the rows with groups together, and where in it each group begins.
 

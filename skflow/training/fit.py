@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..engine import threads_for
 from ..flows.bijections.bijection import Bijection
@@ -73,6 +73,10 @@ class Fit:
         if self.embedding is not None:
             layers = EmbeddedContext(layers, self.embedding, self.columns)
         return average_over_orderings(Flow(Chain([self.preprocessing, layers]), self.latent.base))
+
+    def modules(self) -> list[nn.Module]:
+        """All that the fit is made of."""
+        return [self.whole()]
 
     def threads(self) -> AbstractContextManager[None]:
         """A block with the threads that a step can feed."""

@@ -17,6 +17,10 @@ MAX_HELD_OUT = 50_000  # rows; they are scored after every pass
 ROWS_TO_REFIT = 1000, 10_000  # a table of fewer is trained on once more, with the rows held out: at least, at most
 ROWS_TO_REFIT_PER_COLUMN = 500  # and so much per column in between
 
+# Tables that are not in memory as a whole: streams, and the rows of several processes
+SAMPLE_ROWS = 200_000  # of all, which decide about preprocessing, starts and validation; no more are one table
+SHUFFLE_ROWS = 200_000  # of a stream that are mixed at a time
+
 # The base distribution
 COMPONENTS = 2, 4, 8, 16, 32  # sizes of mixtures to try
 ROWS_PER_COMPONENT = 10  # at least, or as many as there are columns

@@ -9,12 +9,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+N_EXTRA = 5  # numbers
+
 
 class ParameterVector:
     """All trainable parameters of a module as slices of one tensor, and their gradient as another.
 
     An optimiser step, a norm, an average or a copy is then one operation, however many layers there are. Matrices come
-    first, so that weight decay applies to one slice of the vector.
+    first, so that weight decay applies to one slice of the vector. The gradient begins the ``message`` that processes
+    send each other; a few numbers more stand behind it.
     """
 
     def __init__(self, module: nn.Module):
@@ -25,7 +28,8 @@ class ParameterVector:
         sizes = [p.numel() for p in self.params]
         self.n_decayed = sum(n for n, p in zip(sizes, self.params) if p.dim() >= 2)
         self.value = torch.cat([p.detach().reshape(-1) for p in self.params])
-        self.grad = torch.zeros_like(self.value)
+        self.message = torch.cat([torch.zeros_like(self.value), self.value.new_zeros(N_EXTRA)])
+        self.grad = self.message[: len(self.value)]
         start = 0
         for p, n in zip(self.params, sizes):
             p.data = self.value[start : start + n].view_as(p)

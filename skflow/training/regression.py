@@ -112,6 +112,9 @@ class RegressionFit(Fit):
     location: StackedRegression | None = None
     context: np.ndarray | None = None
 
+    def modules(self):
+        return [*super().modules(), self.location]
+
 
 class RegressionFitting(Fitting):
     """Fits a mixture of flows of the targets given the features, and of their residuals from a regression.

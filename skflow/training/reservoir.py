@@ -13,8 +13,30 @@ CAPACITY = 2000  # rows
 OUTGROWN = 2.0  # times as wide, or as narrow, as at the start a column may get, and move half as many spreads
 
 
+def places_in_reservoir(
+    rng: np.random.RandomState, n_seen: int, n: int, capacity: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of ``n`` more rows enter a sample of so many, and whose place each takes (Vitter 1985, algorithm R).
+
+    After ``n_seen`` rows and these, all rows are equally likely to be in the sample; the first ones fill it.
+
+    Returns
+    -------
+    rows : ndarray of int
+        From 0 to ``n``.
+    places : ndarray of the same shape, int
+        From 0 to ``capacity``; of a place that is taken twice the latter row counts.
+    """
+    rows = np.arange(n)
+    free = max(capacity - n_seen, 0)
+    places = np.append(n_seen + rows[:free], (rng.uniform(size=n - len(rows[:free])) * (n_seen + rows[free:] + 1)))
+    places = places.astype(int)
+    taken = places < capacity
+    return rows[taken], places[taken]
+
+
 class Stream:
-    """A sample of the rows seen so far, all of them equally likely to be in it (Vitter 1985, algorithm R).
+    """A sample of the rows seen so far, all of them equally likely to be in it.
 
     Preprocessing and base distribution are fixed when a flow starts. Whenever the number of rows has doubled, it is
     asked whether it should start again: as long as all rows are remembered, and later where a column has left the range
@@ -57,13 +79,12 @@ class Stream:
         return new
 
     def _remember(self, X, weight):
-        room = max(CAPACITY - self.n_seen, 0)
-        first = (X[:room], weight[:room])
-        self.X, self.weight = first if self.X is None else map(np.concatenate, zip((self.X, self.weight), first))
-        rest = np.arange(room, len(X))
-        place = (self.rng.uniform(size=len(rest)) * (self.n_seen + rest + 1)).astype(int)
-        taken = place < CAPACITY
-        self.X[place[taken]], self.weight[place[taken]] = X[rest[taken]], weight[rest[taken]]
+        rows, places = places_in_reservoir(self.rng, self.n_seen, len(X), CAPACITY)
+        first = rows[: max(CAPACITY - self.n_seen, 0)]
+        joined = (X[first], weight[first])
+        self.X, self.weight = joined if self.X is None else map(np.concatenate, zip((self.X, self.weight), joined))
+        later = slice(len(first), None)
+        self.X[places[later]], self.weight[places[later]] = X[rows[later]], weight[rows[later]]
         self.n_seen += len(X)
 
     def _look(self):

@@ -58,6 +58,12 @@ class Candidate:
         """Whether Ctrl-C has ended its training."""
         return self.run.progress.stopped == "interrupted"
 
+    def restarted(self) -> Candidate:
+        """The same flows as they are now, with all of the plan's passes before them."""
+        with self.fits[0].threads():
+            run = Run(self.run.trainers, self.run.plan)
+        return Candidate([replace(fit, progress=run.progress) for fit in self.fits], run, self.kind, self.combine)
+
     def finish(self) -> Fit:
         """The fit in its best state."""
         for trainer in self.run.trainers:
@@ -66,6 +72,19 @@ class Candidate:
 
 
 def select(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit], bool]) -> Candidate:
+    """Train the best of several candidates to its end: see `best_start`.
+
+    Returns
+    -------
+    Candidate
+        Where Ctrl-C has ended the training of one, its own is at an end, too.
+    """
+    best = best_start(candidates, plan, on_iteration)
+    best.advance(math.inf, on_iteration)
+    return best
+
+
+def best_start(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit], bool]) -> Candidate:
     """Train candidates by turns, and drop those that are inferior whenever the steps of each have doubled.
 
     Parameters
@@ -79,7 +98,7 @@ def select(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit]
     Returns
     -------
     Candidate
-        The best. Where Ctrl-C has ended the training of one, its own is at an end, too.
+        The best, as far as it has been trained. Where Ctrl-C has ended the training of one, its own is at an end, too.
     """
     n_steps = plan.trial_steps
     while len(candidates) > 1 and n_steps <= plan.max_trial_steps and not all(c.run.done for c in candidates):
@@ -91,9 +110,7 @@ def select(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit]
                 return best
         candidates = _undominated(candidates)
         n_steps *= 2
-    best = _best(candidates)
-    best.advance(math.inf, on_iteration)
-    return best
+    return _best(candidates)
 
 
 def _best(candidates):

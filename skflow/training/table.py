@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..flows.bijections.bijection import Bijection
 from ..preprocessing.copies import by_group, groups_of_copies
-from ..preprocessing.dequantisation import dequantise
+from ..preprocessing.dequantisation import Dequantisation
 from . import hyperparameters as hp
 from .data import TableSource
 
@@ -45,6 +45,8 @@ class Table:
     present : ndarray of shape (n,), bool
         The rows of positive weight; the attributes below are theirs.
     x, context : Tensor
+    dequantisation : Dequantisation
+        The noise that ties have been given.
     weight : ndarray or None
         None where all are equal.
     group : ndarray of int
@@ -66,7 +68,8 @@ class Table:
         if not self.present.all():
             X, weight = X[self.present], weight[self.present]
             groups, context = (None if v is None else v[self.present] for v in (groups, context))
-        self.x = dequantise(X, rng, numbers) if dequantised else torch.tensor(X, dtype=torch.float64)
+        self.dequantisation = Dequantisation.fit(X, numbers) if dequantised else Dequantisation({}, {})
+        self.x = self.dequantisation.spread(X, rng)
         self.weight: np.ndarray | None = None
         if weight is not None:
             self.weigh(weight)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from ..engine import Pace
 from ..flows.distributions.distribution import Distribution
+from . import distributed
 from . import hyperparameters as hp
-from .data import TableSource
+from .data import Batches, Source, TableSource
 from .hyperparameters import Plan
 from .interrupt import keeps_the_fit
 from .objectives import MaximumLikelihood
@@ -54,14 +56,26 @@ class Progress:
         return bool(self.validation_scores) and self.best_iter == self.n_iter
 
 
+@dataclass
+class Pass:
+    """A pass under way: its batches, the generator's state before it, the sum of the losses and the steps so far."""
+
+    batches: Batches
+    began: Tensor
+    n_batches: int = 0
+    total: float = 0.0
+    n_steps: int = 0
+
+
 class Trainer:
-    """Trains a flow in place, pass by pass.
+    """Trains a flow in place, pass by pass; where the fit is one of several processes, all of them train the same.
 
     Parameters
     ----------
     flow : Distribution
-    train, validation : TableSource
-        There may be no validation.
+    train : Source
+    validation : TableSource or None
+        Which all processes have.
     plan : Plan
     generator : torch.Generator
         The only source of randomness.
@@ -72,12 +86,14 @@ class Trainer:
     def __init__(
         self,
         flow: Distribution,
-        train: TableSource,
+        train: Source,
         validation: TableSource | None,
         plan: Plan,
         generator: torch.Generator,
         optimizer_state: tuple | None = None,
     ):
+        self.processes = distributed.current()
+        self.processes.broadcast(flow)
         self.train = train
         self.validation = validation
         self.plan = plan
@@ -91,17 +107,18 @@ class Trainer:
             self.optimizer.resume(optimizer_state)
         self.rate = plan.learning_rate
         self.step = self.rollbacks = 0
-        self.held_out = [] if validation is None else list(validation.in_order(hp.ROWS_TO_SCORE))
+        self.under_way: Pass | None = None
+        part = self.processes.part
+        self.held_out = [] if validation is None else list(validation.in_order(hp.ROWS_TO_SCORE, part))
 
     def one_pass(self, n_steps: float, pace: Pace) -> float:
         """Go through the rows once, or until ``n_steps`` steps have been made in all; the mean loss in data units."""
-        batches = self.train.batches(self.plan.batch_size, self.generator)
-        total = count = 0
-        while self.step < n_steps and self.rollbacks <= hp.MAX_ROLLBACKS and (batch := next(batches, None)) is not None:
-            value = pace.call(self._one_step, batch)
-            if value is not None:
-                total, count = total + value, count + 1
-        return total / max(count, 1) - self.train.log_abs_det
+        with self.processes.steps(self.params):
+            current = self.under_way = self.under_way or self._begin()
+            while self.step < n_steps and self.rollbacks <= hp.MAX_ROLLBACKS and pace.call(self._one_step, current):
+                pass
+        self.under_way = None
+        return current.total / max(current.n_steps, 1) - self.train.log_abs_det
 
     @torch.no_grad()
     def score(self) -> float:
@@ -110,7 +127,7 @@ class Trainer:
         self.params.value.copy_(self.average)
         score = self.objective.score(self.held_out)
         self.params.value.copy_(current)
-        return score + self.validation.log_abs_det
+        return self.processes.sum(score)[0] + self.validation.log_abs_det
 
     def keep(self) -> None:
         """Remember the averaged parameters as the best so far."""
@@ -122,21 +139,32 @@ class Trainer:
         self.params.value.copy_(self.best)
         self.params.release()
 
-    def _one_step(self, batch):
-        """One step of the optimiser; the loss, or None where it was not finite and the state was rolled back."""
-        params = self.params
-        value = self.objective.differentiate(params, batch, self.generator)
+    def _begin(self) -> Pass:
+        """The state of the generator and, drawn from it, the order of the rows."""
+        began = self.generator.get_state()
+        return Pass(self.train.batches(self.plan.batch_size, self.generator, self.processes.part), began)
+
+    def _one_step(self, current: Pass) -> bool:
+        """One step of the optimiser, or back to the best state where the loss is not finite; False for no more rows."""
+        params, batch = self.params, next(current.batches, None)
+        n_rows = 0 if batch is None else len(batch.x)
+        value = self.objective.differentiate(params, batch, self.generator) if n_rows else 0.0
+        value = self.processes.average(params, value, n_rows)
+        if value is None:
+            return False
+        current.n_batches += batch is not None
         norm = float(params.grad.norm())
         if not (math.isfinite(value) and math.isfinite(norm)):
             self._roll_back()
-            return None
+            return True
+        current.total, current.n_steps = current.total + value, current.n_steps + 1
         if norm > hp.MAX_GRAD_NORM:
             params.grad.mul_(hp.MAX_GRAD_NORM / norm)
         self.optimizer.step(self.rate * self._schedule())
         self.step += 1
         # The average forgets its start quickly at first: its memory is a tenth of the steps so far.
         self.average.lerp_(params.value, 1 - min(hp.AVERAGING, self.step / (self.step + 9)))
-        return value
+        return True
 
     def _schedule(self):
         """Linear warm-up, then a half cosine down to a hundredth."""
@@ -169,6 +197,7 @@ class Run:
     def __init__(self, trainers: list[Trainer], plan: Plan):
         self.trainers = trainers
         self.plan = plan
+        self.processes = distributed.current()
         self.pace = Pace()
         self.done = False
         self.progress = Progress()
@@ -191,10 +220,10 @@ class Run:
                     self.stop("no_change")
                 elif progress.n_iter >= plan.max_iter:
                     self.stop("max_iter")
-                if on_iteration(progress):
+                if self.processes.any(on_iteration(progress)):
                     self.stop("callback")
         except KeyboardInterrupt:
-            if not keeps_the_fit():
+            if self.processes.any(not keeps_the_fit()):
                 raise
             self.stop("interrupted")
 

@@ -99,6 +99,20 @@ def _of_polars(series):
     return "category", _objects(series.to_list()), described
 
 
+def select_columns(X, names: list):
+    """The columns of these names, in a frame of the same kind."""
+    return X[names] if hasattr(X, "iloc") else X.select(names)
+
+
+def arrow_table(X):
+    """A frame as a `pyarrow.Table`, without an index."""
+    import pyarrow as pa
+
+    if hasattr(X, "iloc"):
+        return pa.Table.from_pandas(X, preserve_index=False)
+    return X.to_arrow() if hasattr(X, "to_arrow") else X
+
+
 def frame_of(library: str, named: list[tuple[Any, str, np.ndarray, dict[str, Any]]], index=None):
     """The inverse of `column_arrays`: a frame of such columns, or an array."""
     if library == "numpy":

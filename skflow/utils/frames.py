@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,17 @@ def some_rows(X, rows: list[int]):
         return np.asarray(X)[rows]
     numbers = np.arange(len(X))[rows].tolist()
     return X.iloc[numbers] if hasattr(X, "iloc") else X[numbers] if hasattr(X, "get_columns") else X.take(numbers)
+
+
+def concatenated(tables: Sequence[Any]) -> Any:
+    """Tables of the same kind and columns, or arrays, one after the other."""
+    first = tables[0]
+    if not is_frame(first):
+        return np.concatenate([np.asarray(table) for table in tables])
+    library = importlib.import_module(type(first).__module__.partition(".")[0])
+    if hasattr(first, "iloc"):
+        return library.concat(tables, ignore_index=True)
+    return library.concat(tables) if hasattr(first, "get_columns") else library.concat_tables(tables)
 
 
 def frame_like(X, values: np.ndarray, *, index: bool = False):

@@ -110,7 +110,7 @@ def test_kinds_that_are_refused_say_what_to_do(kind, cls):
         assert np.isfinite(density.score_samples(table)).all()
         assert type(density.sample(3)) is type(table)
         return
-    with pytest.raises((ValueError, TypeError)) as error:
+    with pytest.raises((ValueError, TypeError, FileNotFoundError)) as error:
         fit_quietly(quick(cls), table)
     absent = [word for word in words if word not in str(error.value)]
     assert not absent, f"{absent} not in: {error.value}"

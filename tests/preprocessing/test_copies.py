@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from skflow import FlowDensity, FlowOutlierDetector
-from skflow.preprocessing.copies import by_group, groups_of_copies
+from skflow.preprocessing.copies import by_group, groups_of_copies, row_hashes
 from skflow.training.table import Table
 
 RNG = np.random.default_rng(0)
@@ -128,3 +128,15 @@ def test_a_group_of_most_rows_is_never_held_out(sizes):
 def test_half_of_a_few_rows_can_be_put_aside(n):
     detector = FlowOutlierDetector(contamination=0.5, random_state=0, max_iter=1).fit(X[:n])
     assert np.isfinite(detector.score_samples(X[:20])).all()
+
+
+def test_hashes_are_those_of_values():
+    X = np.array([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0], [0.0, 2.0]])
+    hashes = row_hashes(X)
+    assert hashes[0] == hashes[1] and len(set(hashes.tolist())) == 3
+    assert (row_hashes(X.astype(np.float32)) == hashes).all()
+
+
+def test_hashes_of_rows_on_a_grid_differ():
+    X = np.stack(np.meshgrid(*[np.arange(12.0)] * 4), -1).reshape(-1, 4) / 4
+    assert len(np.unique(row_hashes(X))) == len(X)
