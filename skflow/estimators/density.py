@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..flows.distributions.mixed_distribution import MixedDistribution
 from ..flows.flow import Flow
@@ -18,11 +18,11 @@ from ..inference.observed import Observed
 from ..persistence.attributes import optional
 from ..persistence.registry import savable
 from ..training.mixed import MixedFitting
-from ..utils.frames import column_names, is_frame
 from ..utils.global_settings import shield
 from .base import BaseFlow
-from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_numbers
+from .encoding import TableEncoding, as_table
 from .lazy import lazy_on_dask
+from .mixed_tables import MixedTables
 from .parameters import adds_to
 from .saved import FITTED, MORE
 from .saved_columns import columns_disagree, is_columns
@@ -30,7 +30,7 @@ from .shards import data_parallel, gathered, shard_fitting
 from .sklearn_compat import StrOptions, fit_context, with_callbacks
 from .stream import sampled
 from .table_kinds import refuse_kind
-from .validation import check_bounds, check_finite, check_n_samples, check_table, make_seed
+from .validation import check_bounds, check_n_samples, make_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,7 +41,7 @@ _PROPOSALS: weakref.WeakKeyDictionary[Flow, Flow] = weakref.WeakKeyDictionary() 
 
 
 @savable(FITTED, {**MORE, "_columns": optional(is_columns)}, columns_disagree)
-class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseFlow):
+class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, MixedTables, BaseFlow):
     """Density estimation by a normalizing flow.
 
     A flow maps a row x through bijections f to a latent row z with a simple base distribution; the change of variables
@@ -159,7 +159,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     (5, 4)
     """
 
-    _columns: dict | None = None  # of a frame, or of a table with categories or holes: what `TableEncoding` knows of it
+    _answers_holes = True
     _parameter_constraints: dict = {
         **BaseFlow._parameter_constraints,
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
@@ -442,39 +442,6 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         log_density = self.score_samples(X)
         return float(-2 * log_density.sum(dtype=float) + 2 * self.flow_.n_parameters())
-
-    def _is_mixed(self, X) -> bool:
-        """Whether a table, or the one that the estimator was fitted to, has categories or holes."""
-        fitted = isinstance(getattr(getattr(self, "flow_", None), "base", None), MixedDistribution)
-        return fitted or not self._is_numeric(X)
-
-    def _is_numeric(self, X):
-        return isinstance(self.categorical_features, str) and not self.atoms and holds_only_numbers(X)
-
-    def _numbers(self, X, *, reset, min_rows=1):
-        check_distinct_names(X)
-        if self._is_numeric(X) or not reset:
-            if reset:
-                self._columns = TableEncoding.fit(X).state if is_frame(X) else None
-            return check_table(self, X, reset=reset, min_rows=min_rows), None
-        validate_data(self, X, reset=True, skip_check_array=True)
-        if len(X) < min_rows:
-            raise ValueError(f"Found {len(X)} sample(s) while a minimum of {min_rows} is required: pass more rows.")
-        encoding = TableEncoding.fit(X, self.categorical_features, self.atoms)
-        self._columns = encoding.state
-        numbers = encoding.encode(X)
-        check_finite(self, numbers, column_names(X), allow_nan=True)
-        return numbers, (encoding.n_categories, encoding.indicator)
-
-    def _table(self, X):
-        check_is_fitted(self, "flow_")
-        X = as_table(X)
-        if not isinstance(self.flow_.base, MixedDistribution):
-            return check_table(self, X, reset=False, allow_nan=True)
-        validate_data(self, X, reset=False, skip_check_array=True)
-        numbers = TableEncoding(self._columns).encode(X, unknown=self.handle_unknown)
-        check_finite(self, numbers, column_names(X), allow_nan=True)
-        return numbers
 
     def _decoded(self, numbers, like=None):
         return numbers if self._columns is None else TableEncoding(self._columns).decode(numbers, like)

@@ -18,21 +18,26 @@ from ..flows.flow import Flow
 from ..outliers.attribution import repair_contributions, repair_values
 from ..outliers.boxplot import standard_error_of_share, threshold
 from ..outliers.conformal import cross_conformal_p_values
-from ..persistence.attributes import is_number, numbers
+from ..persistence.attributes import is_number, numbers, optional
 from ..persistence.registry import savable
 from ..training.ensemble import EnsembleFitting
 from ..training.fit import Fit
+from ..training.mixed_ensemble import MixedEnsembleFitting
 from ..utils.frames import frame_like
 from ..utils.global_settings import shield
 from .base import AUTO, NON_NEGATIVE, BaseFlow
+from .encoding import as_table
 from .lazy import lazy_on_dask
+from .mixed_tables import MixedTables
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
+from .saved_columns import is_columns
 from .shards import data_parallel, gathered
 from .sklearn_compat import Interval, StrOptions, fit_context, with_callbacks
 from .stream import sampled
 from .validation import check_weights
 
+ROWS_FOR_HOLES = 1_000  # by which it is known what values of a column add to the log-density
 MARGIN = 1e-3  # of the way to a typical row: the threshold lies that far above the row it is to flag, clear of rounding
 
 
@@ -46,6 +51,7 @@ CALIBRATED = {
     "_calibration_weight": numbers("n present"),
     "_typical_log_density": is_number,
     "_repair_values": numbers("d", "values"),
+    "_hole_log_density": numbers("d"),
 }
 
 
@@ -61,8 +67,8 @@ def _disagreement(detector):
     return disagreement(detector)
 
 
-@savable({**FITTED, **CALIBRATED}, MORE, _disagreement)
-class FlowOutlierDetector(OutlierMixin, BaseFlow):
+@savable({**FITTED, **CALIBRATED}, {**MORE, "_columns": optional(is_columns)}, _disagreement)
+class FlowOutlierDetector(OutlierMixin, MixedTables, BaseFlow):
     """Outlier and novelty detection by the density of normalizing flows.
 
     The score is robust by its making, whether the table is clean or holds outliers: the log of a geometric mean of two
@@ -75,6 +81,11 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
     Rows count as much, in both, as a robust Gaussian and such kernel estimates find them ordinary: by their rank. Where
     rows of the table are repeated, a sharp kernel estimate of the rows joins the mean, with the odds that a new row is
     a known one as its weight. What each member says of its own fold calibrates the threshold and `p_values` [2]_.
+
+    A table with categories or with holes is scored by the mean of the members' densities, without kernels: each is a
+    mixture of latent trees, which knows the density of whatever is observed of a row. What is missing counts as much as
+    values of its column do on the average, given the rest of their rows, so that rows with other holes can be compared.
+    The parameters of flows, `smoothing`, `trimmed` and the criterion "smoothed" have no effect there.
 
     Parameters
     ----------
@@ -98,6 +109,8 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
     trimmed : bool, default=True
         Weigh the rows by their rank; and where `contamination` is a share, put aside that share of the rows before
         anything is trained.
+    categorical_features : "from_dtype" or array-like, default="from_dtype"
+        As in `FlowDensity`.
     depth, hidden_layer_sizes, n_bins, base, ordering, bounds : default="auto" or None
         As in `FlowDensity`, for each member. The depth "auto" is 1 for an autoregressive flow.
     max_iter, batch_size, learning_rate_init, alpha, early_stopping, validation_fraction, n_iter_no_change, tol : number
@@ -157,6 +170,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
     """
 
     _fitting = EnsembleFitting
+    _mixed_fitting = MixedEnsembleFitting
     _parameter_constraints: dict = {
         **BaseFlow._parameter_constraints,
         "contamination": [AUTO, Interval(Real, 0, 0.5, closed="right")],
@@ -164,6 +178,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         "n_estimators": [Interval(Integral, 2, None, closed="left")],
         "smoothing": [NON_NEGATIVE],
         "trimmed": ["boolean"],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
     }
 
     @adds_to(BaseFlow)
@@ -175,12 +190,14 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         n_estimators: int = 5,
         smoothing: float = 0.3,
         trimmed: bool = True,
+        categorical_features: ArrayLike | str = "from_dtype",
     ):
         self.contamination = contamination
         self.criterion = criterion
         self.n_estimators = n_estimators
         self.smoothing = smoothing
         self.trimmed = trimmed
+        self.categorical_features = categorical_features
 
     @shield()
     @data_parallel
@@ -221,7 +238,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         with self._keep_previous_fit():
             X, _ = sampled(self, X, False, sample_weight=sample_weight, groups=groups)
-            X, sample_weight, groups, _ = gathered(X, sample_weight, groups)
+            X, sample_weight, groups, _ = gathered(as_table(X), sample_weight, groups)
             self._fit_flow(X, y, sample_weight, groups, go_on=False)
             self._calibrate(self._table(X), sample_weight)
         return self
@@ -234,13 +251,14 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         weight = check_weights(sample_weight, X)
         self._calibration_weight = np.ones(int(present.sum())) if weight is None else weight[present]
         rows, fold = X[present], self.fold_[present]
+        self._hole_log_density = self._log_density_of_holes(rows)
         own = self._blind_log_density(rows, fold)
         self._typical_log_density = float(np.median(own))
         self.typical_score_ = 0.0 if self.criterion == "typicality" else self._typical_log_density
         self.calibration_scores_ = np.full(len(X), np.nan)
         self.calibration_scores_[present] = scores = self._to_score(own)
         self._repair_values = repair_values(rows.astype(float))
-        seen = self._to_score(self._evaluator.log_density(rows))
+        seen = self._to_score(self._log_density(rows))
         if self.contamination == "auto":
             self.offset_ = threshold(scores)
             if not getattr(self.flow_.base, "memory", 0):  # scores of rows that are remembered say nothing of new ones
@@ -250,6 +268,27 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             self.offset_ = float(np.percentile(seen, 100 * self.contamination))
         self.contamination_ = float(np.mean(seen < self.offset_))
         self.contamination_std_ = standard_error_of_share(scores, self.contamination)
+
+    def _log_density_of_holes(self, rows):
+        """For every column what its values add to the log-density of their rows on the average, shape (d,)."""
+        out = np.zeros(rows.shape[1])
+        if self._fitted_to_mixed:
+            some = rows[:: -(-len(rows) // ROWS_FOR_HOLES)]
+            for j in np.flatnonzero(np.isnan(rows).any(0)):
+                known = some[~np.isnan(some[:, j])]
+                if len(known):
+                    without = known.copy()
+                    without[:, j] = np.nan
+                    gain = self._evaluator.log_density(known) - self._evaluator.log_density(without)
+                    out[j] = gain.mean()
+        return out
+
+    def _log_density(self, X):
+        """Of all columns, whatever is missing."""
+        return self._evaluator.log_density(X) + self._of_holes(X)
+
+    def _of_holes(self, X):
+        return np.isnan(X) @ self._hole_log_density if self._fitted_to_mixed else 0.0
 
     def _blind_log_density(self, rows, fold):
         """Of every row under the member that has not seen it."""
@@ -265,7 +304,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
                 )
 
             out[fold == k] = self._evaluator.by_chunks(blind, rows[fold == k])
-        return out
+        return out + self._of_holes(rows)
 
     def _member_log_density(self, X):
         log_prob = functools.partial(engine.log_prob, kernels=self._kernels)
@@ -274,7 +313,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
             z, log_abs_det = flow.bijection(x)
             return flow.base.member_log_prob(z, evaluate=log_prob) + log_abs_det[:, None]
 
-        return self._evaluator.by_chunks(members, X)
+        return self._evaluator.by_chunks(members, X) + np.reshape(self._of_holes(X), (-1, 1))
 
     def _to_score(self, log_density):
         if self.criterion != "typicality":
@@ -295,7 +334,7 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         scores : ndarray of shape (n_samples,)
             What `criterion` says; log-densities are in the units of ``X``. float32 for float32 rows, else float64.
         """
-        return self._to_score(self._evaluator.log_density(self._table(X)))
+        return self._to_score(self._log_density(self._table(X)))
 
     @lazy_on_dask()
     @shield()
@@ -376,11 +415,19 @@ class FlowOutlierDetector(OutlierMixin, BaseFlow):
         """
         check_is_fitted(self, "flow_")
         rows = self._table(X).astype(float)
+        out = np.zeros_like(rows)
+        for holes in np.unique(np.isnan(rows), axis=0):  # there is nothing to repair about what is missing
+            own = (np.isnan(rows) == holes).all(1)
 
-        def log_density(table):
-            return self._evaluator.log_density(table)
+            def log_density(table, holes=holes):
+                whole = np.full((len(table), len(holes)), np.nan)
+                whole[:, ~holes] = table
+                return self._log_density(whole)
 
-        out = repair_contributions(log_density, rows, self._repair_values, self._typical_log_density)
+            if not holes.all():
+                known = np.ix_(own, ~holes)
+                values = self._repair_values[~holes]
+                out[known] = repair_contributions(log_density, rows[known], values, self._typical_log_density)
         if self.criterion == "typicality":
             out[out.sum(1) > 0] *= -1
         return frame_like(X, out, index=True)

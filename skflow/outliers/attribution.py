@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 
 import numpy as np
@@ -22,9 +23,11 @@ Asking = Generator[np.ndarray, np.ndarray, np.ndarray]  # yields tables of rows,
 
 
 def repair_values(X: np.ndarray) -> np.ndarray:
-    """What a feature may be repaired to: quantiles of its column, shape (d, N_VALUES)."""
+    """What a feature may be repaired to: quantiles of its column, of what is not NaN, shape (d, N_VALUES)."""
     p = (np.arange(N_VALUES) + 0.5) / N_VALUES
-    return np.quantile(X, p, axis=0, method="nearest").T
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns of which nothing is observed
+        return np.nan_to_num(np.nanquantile(X, p, axis=0, method="nearest").T)
 
 
 def repair_contributions(score: Score, X: np.ndarray, values: np.ndarray, target: float) -> np.ndarray:

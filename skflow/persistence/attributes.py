@@ -14,6 +14,7 @@ from ..flows.bijections.context_location import ContextLocation
 from ..flows.bijections.embedded_context import EmbeddedContext
 from ..flows.bijections.standardize import Standardize
 from ..flows.distributions.distribution import Distribution
+from ..flows.distributions.latent_tree import LatentTree
 from ..flows.distributions.mixed_distribution import MixedDistribution
 from ..flows.regression.stacking import StackedRegression
 from .errors import FileFormatError
@@ -128,6 +129,9 @@ def columns_of(flow: Distribution) -> int | None:
     mixed = next((module for module in flow.modules() if isinstance(module, MixedDistribution)), None)
     if mixed is not None:
         return len(mixed.n_categories) - int((mixed.indicator >= 0).sum())  # those of atoms are no one's own
+    tree = next((module for module in flow.modules() if isinstance(module, LatentTree)), None)
+    if tree is not None:
+        return len(tree.n_categories)
     return next((len(module.scale) for module in flow.modules() if isinstance(module, Standardize)), None)
 
 

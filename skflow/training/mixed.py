@@ -13,7 +13,7 @@ from ..flows.bijections.chain import Chain
 from ..flows.distributions.flow_mixture import FlowMixture
 from ..flows.distributions.mixed_distribution import MixedDistribution
 from ..flows.flow import Flow
-from ..preprocessing.dequantisation import dequantise
+from ..preprocessing.dequantisation import Dequantisation
 from ..preprocessing.fit import fit_columnwise, spread_in_bins
 from . import hyperparameters as hp
 from .density import DensityFitting
@@ -82,13 +82,20 @@ class MixedFitting(Fitting):
         return Flow(columnwise, trees)
 
     def _fit_closed_form(self):
-        table, estimator = self.table, self.estimator
+        estimator = self.estimator
+        columnwise, log_abs_det = self._normal_scores()
+        self.folds = self.table.split(estimator.validation_fraction if estimator.early_stopping else 0.0)
+        return columnwise, log_abs_det, *self._fit_trees()
+
+    def _normal_scores(self):
+        """The map that Gaussianizes every column of numbers; and `z`, the rows behind it."""
+        table = self.table
         self.numbers = torch.from_numpy(self.n_categories == 0)
-        x, rows = dequantise(table.x.numpy(), self.rng, self.numbers.numpy()), table.typical(table.everything.train)
+        rows, values = table.typical(table.everything.train), table.x.numpy()
+        x = Dequantisation.fit(values, self.numbers.numpy()).spread(values, self.rng)
         columnwise = fit_columnwise(x, table.x, self.numbers, rows, *self.bounds)
         self.z, log_abs_det = columnwise(spread_in_bins(x, table.x, columnwise, self.rng))
-        self.folds = table.split(estimator.validation_fraction if estimator.early_stopping else 0.0)
-        return columnwise, log_abs_det, *self._fit_trees()
+        return columnwise, log_abs_det
 
     def _fit_trees(self):
         """Mixtures of trees: one for every fold, blind to it, and one of all rows."""
