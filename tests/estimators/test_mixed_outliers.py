@@ -9,7 +9,7 @@ import skflow
 from skflow import FlowOutlierDetector
 
 ODD = {
-    "a category against another": ({"sex": "m", "pregnant": True}, "pregnant"),
+    "a category against another": ({"sex": "m", "height": 178.0, "pregnant": True}, "pregnant"),
     "a number": ({"height": 250.0}, "height"),
     "a number beside a hole": ({"height": 250.0, "income": np.nan}, "height"),
     "an unknown category": ({"sex": "q"}, "sex"),

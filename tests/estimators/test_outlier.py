@@ -335,7 +335,7 @@ def test_members_have_not_seen_their_fold():
 
 def test_signature_has_the_parameters_of_the_family():
     names = set(inspect.signature(FlowOutlierDetector).parameters)
-    own = {"categorical_features", "handle_unknown"}  # of an estimator that takes tables as they come
+    own = {"atoms", "handle_unknown"}  # of an estimator that gives tables back as they came
     assert names == set(inspect.signature(FlowDensity).parameters) - own | {
         "contamination",
         "criterion",
