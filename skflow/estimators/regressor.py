@@ -9,25 +9,29 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ..flows.distributions.flow_mixture import FlowMixture
 from ..inference.predictive import Predictive, predictions
 from ..outliers.conformal import conformal_half_width
-from ..persistence.attributes import columns_of, is_bool, is_count, is_location, numbers, reach_into_context
+from ..persistence.attributes import columns_of, is_bool, is_count, is_location, numbers, optional, reach_into_context
 from ..persistence.registry import savable
 from ..training import distributed
 from ..training.fit import Fit
 from ..training.regression import RegressionFitting
+from ..utils.frames import column_names, is_frame
 from ..utils.global_settings import shield
 from .base import BaseFlow
+from .encoding import as_table, check_distinct_names, holds_only_numbers
+from .features import FeatureEncoding, are_features
 from .parameters import adds_to
 from .saved import FITTED, MORE
 from .shards import data_parallel, gathered
-from .sklearn_compat import fit_context, follow_fit, trees_of, with_callbacks
+from .sklearn_compat import StrOptions, fit_context, follow_fit, trees_of, with_callbacks
 from .stream import sampled_with_targets
 from .validation import (
     check_bounds,
+    check_finite,
     check_n_samples,
     check_share,
     check_table,
@@ -55,15 +59,22 @@ PREDICTIVE = {
 }
 
 
+FITTED_REGRESSOR = {**{name: kind for name, kind in FITTED.items() if name != "_stream"}, **PREDICTIVE}
+MORE_OF_REGRESSOR = {**MORE, "_features": optional(are_features)}
+
+
 def _disagreement(regressor):
     """What contradicts what in a loaded regressor, as a sentence; None where nothing does."""
     flow, location, d = regressor.flow_, regressor._location, regressor.n_features_in_
     mixture, k, names = getattr(flow, "base", None), regressor.n_targets_, getattr(regressor, "feature_names_in_", None)
     if not isinstance(mixture, FlowMixture) or columns_of(flow) != k:
         return f"it has {k} targets, and its flow is no mixture of flows of as many"
-    if len(location.shift) != d or len(location.weights) != k or (names is not None and len(names) != d):
+    n_features = d if regressor._features is None else FeatureEncoding(regressor._features).n_features
+    if len(location.shift) != n_features or len(location.weights) != k or (names is not None and len(names) != d):
         return f"it has {d} features and {k} targets, and models of the mean or names of others"
-    if reach_into_context(flow) > k + len(location.models) + d:
+    if regressor._features is not None and len(regressor._features["categories"]) != d:
+        return f"it has {d} features, and remembers others"
+    if reach_into_context(flow) > k + len(location.models) + n_features:
         return "its flow sees columns that its context does not have"
     fold, n_folds = regressor.fold_, len(mixture.members) // max(1, len(regressor.weights_))
     if len(regressor.pit_) != len(fold) or n_folds * len(regressor.weights_) != len(mixture.members):
@@ -73,7 +84,11 @@ def _disagreement(regressor):
     return None
 
 
-@savable({**{name: kind for name, kind in FITTED.items() if name != "_stream"}, **PREDICTIVE}, MORE, _disagreement)
+@savable(
+    {**{name: kind for name, kind in FITTED.items() if name != "_stream"}, **PREDICTIVE},
+    MORE_OF_REGRESSOR,
+    _disagreement,
+)
 class FlowRegressor(RegressorMixin, BaseFlow):
     """The density of one or more targets given features, by normalizing flows.
 
@@ -97,6 +112,8 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         As in `FlowDensity`.
     bounds : sequence of pairs, optional
         Of the targets, as in `FlowDensity`.
+    categorical_features : "from_dtype" or array-like, default="from_dtype"
+        Which columns of ``X`` are categories, as in `FlowDensity`.
     learning_rate_init : float, default=0.01
     alpha : float, default=0.03
         Weight decay.
@@ -152,12 +169,25 @@ class FlowRegressor(RegressorMixin, BaseFlow):
     """
 
     _fitting = RegressionFitting
+    _features: dict | None = None  # of a table with categories or holes: what `FeatureEncoding` knows of it
+    _parameter_constraints: dict = {
+        **BaseFlow._parameter_constraints,
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
+    }
 
     @adds_to(BaseFlow)
-    def __init__(self, *, base: str = "normal", learning_rate_init: float = 1e-2, alpha: float = 3e-2):
+    def __init__(
+        self,
+        *,
+        base: str = "normal",
+        learning_rate_init: float = 1e-2,
+        alpha: float = 3e-2,
+        categorical_features: ArrayLike | str = "from_dtype",
+    ):
         self.base = base
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha
+        self.categorical_features = categorical_features
 
     @shield()
     @data_parallel
@@ -169,7 +199,9 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or a stream
-            Finite numbers, at least two rows. Of a stream, such as `FlowDensity.fit` takes, 200,000 rows are drawn and
+            At least two rows, of numbers, categories, truth values, text, times and durations; NaN, None or NA where
+            nothing has been observed. Categories become indicators; a hole counts as the median of its column, and has
+            an indicator. Of a stream, such as `FlowDensity.fit` takes, 200,000 rows are drawn and
             fitted to; ``fold_`` and ``pit_`` are of these rows then.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), or names of columns
             Finite numbers. Of a stream the name of the column of targets, or a list of such; the number of the column
@@ -190,7 +222,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         with self._keep_previous_fit():
             X, y = sampled_with_targets(self, X, y, sample_weight=sample_weight)
             X, y, sample_weight, _ = gathered(X, y, sample_weight)
-            X = check_table(self, X, reset=True, min_rows=2)
+            X = self._reset_features(X)
             y = check_targets(self, y, len(X))
             targets = y.reshape(len(y), -1)
             weight = check_weights(sample_weight, X, least=2)
@@ -221,6 +253,32 @@ class FlowRegressor(RegressorMixin, BaseFlow):
             weights = blind * fit.latent.weights.numpy(force=True)
             weights /= weights.sum(1, keepdims=True)
             self.pit_[present] = self._predictive.cdf(targets[present, 0], fit.context, weights)
+
+    def _reset_features(self, X):
+        """The table as numbers, whose kinds of columns are remembered."""
+        X = as_table(X)
+        check_distinct_names(X)
+        if isinstance(self.categorical_features, str) and holds_only_numbers(X):
+            self._features = None
+            return check_table(self, X, reset=True, min_rows=2)
+        validate_data(self, X, reset=True, skip_check_array=True)
+        self._features = FeatureEncoding.fit(X, self.categorical_features).state
+        return self._encoded(X)
+
+    def _encoded(self, X):
+        encoding = FeatureEncoding(self._features)
+        rows = encoding.numbers(X)
+        check_finite(self, rows, column_names(X), allow_nan=True)
+        return encoding.features(rows)
+
+    def _table(self, X):
+        check_is_fitted(self, "flow_")
+        if self._features is None:
+            return super()._table(X)
+        X = as_table(X)
+        X = X if is_frame(X) else check_array(X, dtype=None, ensure_all_finite=False)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        return self._encoded(X)
 
     def _context(self, X) -> np.ndarray:
         """What conditions the flow: predictions and features."""
