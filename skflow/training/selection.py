@@ -60,8 +60,7 @@ class Candidate:
 
     def finish(self) -> Fit:
         """The fit in its best state."""
-        for trainer in self.run.trainers:
-            trainer.finish()
+        self.run.finish()
         return replace(self.fit, optimizer_state=self.run.trainers[0].optimizer.state())
 
 
@@ -89,11 +88,18 @@ def select(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit]
                 best = _best(candidates)
                 best.run.stop("interrupted")
                 return best
-        candidates = _undominated(candidates)
+        candidates = _kept(_undominated(candidates), candidates)
         n_steps *= 2
-    best = _best(candidates)
+    (best,) = _kept([_best(candidates)], candidates)
     best.advance(math.inf, on_iteration)
     return best
+
+
+def _kept(some, candidates):
+    for candidate in candidates:
+        if not any(candidate is one for one in some):
+            candidate.run.drop()
+    return some
 
 
 def _best(candidates):
