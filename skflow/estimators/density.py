@@ -110,6 +110,10 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         The source of every random choice. None takes fresh entropy and leaves numpy's global generator alone.
     device : str, default="auto"
         "auto" (a GPU where there is one), or a torch device such as "cpu". Resolved whenever a method is called.
+    checkpoint : path-like or None, default=None
+        A file in which `fit` keeps how far it has come, every half a minute: called again with the same parameters and
+        table after its process was killed, it goes on from there and ends, bit for bit, where it would have ended. The
+        file is removed at the end. None for none.
     verbose : int, default=0
         Whether to show the progress of a fit.
 

@@ -20,7 +20,7 @@ from ..utils.frame_columns import column_arrays, select_columns
 from ..utils.frames import column_names, frame_like, is_frame
 from ..utils.global_settings import shield
 from .table_kinds import SPOKEN
-from .validation import check_bounds, check_table, make_seed
+from .validation import check_bounds, check_table
 
 
 class CheckedRows(Rows):
@@ -125,7 +125,7 @@ def sampled(estimator, X, go_on: bool, **others: object) -> tuple[Any, Callable 
             raise ValueError(f"{name} comes with a table in memory, but X is a stream: leave {name} at None.")
     rows = CheckedRows(estimator, chunks, fitted=go_on)
     group = distributed.current()
-    sample = Sample.draw(rows, group.first(make_seed(estimator.random_state)))
+    sample = Sample.draw(rows, seed=0)  # whatever the random state: a fit that goes on finds the same rows
     if not sample.n_rows:
         raise ValueError("X gave no chunk: pass what gives chunks of rows whenever it is iterated.")
     for rank, found in enumerate(group.gather(fingerprint(sample.X))):
