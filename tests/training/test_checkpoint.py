@@ -86,6 +86,24 @@ def test_a_fit_that_was_killed_ends_where_it_would_have_ended(name, n, table, pa
     assert np.array_equal(scores(rest, table), scores(whole, table))
 
 
+@pytest.mark.parametrize("n", [3, 25])
+def test_a_stream_is_gone_on_with_in_the_middle_of_a_pass(n, table, path, monkeypatch):
+    monkeypatch.setattr(hp, "SAMPLE_ROWS", 120)
+    monkeypatch.setattr(hp, "SHUFFLE_ROWS", 60)
+    stream, params = np.array_split(table, 8), {"max_iter": 3, "batch_size": 10}
+    whole = fit_quietly(quick(**params), stream)
+    start(quick(checkpoint=path, **params), stream, n, monkeypatch)
+    rest = fit_quietly(quick(checkpoint=path, **params), stream)
+    assert same_flow(rest, whole) and same_curves(rest, whole)
+
+
+def test_a_stream_finds_its_sample_again_without_a_random_state(table, path, monkeypatch):
+    monkeypatch.setattr(hp, "SAMPLE_ROWS", 120)
+    params = {"max_iter": 1, "batch_size": 10, "random_state": None}
+    start(quick(checkpoint=path, **params), np.array_split(table, 8), 2, monkeypatch)
+    assert fit_quietly(quick(checkpoint=path, **params), np.array_split(table, 8)).n_iter_ == 1
+
+
 def test_a_fit_that_goes_on_makes_only_the_steps_that_are_left(table, path, monkeypatch):
     written = kill_after(monkeypatch, 10**6)
     fit_quietly(quick(checkpoint=path, **SMALL), table[:120])
