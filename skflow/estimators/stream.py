@@ -71,7 +71,12 @@ class CheckedRows(Rows):
         if not is_frame(first):
             return X
         frame = frame_like(first, X)
-        return frame.astype(first.dtypes) if hasattr(first, "iloc") else frame.cast(first.schema)
+        if hasattr(first, "iloc"):
+            typed = frame.astype(first.dtypes)
+        else:
+            typed = frame.cast(first.schema, **({"safe": False} if hasattr(first, "column_names") else {}))
+        # Whole numbers in the first chunk need not be whole in others.
+        return typed if np.array_equal(np.asarray(typed, dtype=X.dtype), X) else frame
 
 
 def refuse_other_than_numbers(chunk, name: str) -> None:
