@@ -189,8 +189,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         X : array-like or frame of shape (n_samples, n_features), or a stream
             At least two rows, of numbers, categories, truth values, text, times and durations; NaN, None or NA where
             nothing has been observed. A stream is the path of a Parquet file or folder, a pattern such as
-            ``"folder/*.parquet"``, a `pyarrow.dataset.Dataset`, or anything that gives frames or arrays whenever it is
-            iterated; its columns are numbers, and it need not fit into memory.
+            ``"folder/*.parquet"``, a ``pyarrow.dataset.Dataset``, or anything that gives frames or arrays whenever it
+            is iterated; its columns are numbers, and it need not fit into memory.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows, in the training and in the validation likelihood alike.
