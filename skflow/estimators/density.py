@@ -203,6 +203,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         ValueError
             For infinity in ``X`` (the column is named), and for weights that are negative or all zero. The previous
             fit, if there is one, stays usable.
+        RuntimeError
+            Where several processes fit together, and another one has failed or was lost.
         KeyboardInterrupt
             Where the fit is one of many, see below. The previous one stays usable then, too.
 
