@@ -98,7 +98,7 @@ def run(size, options):
 
 
 def step_times(n_rows, d, repeats=30):
-    """Seconds of the steps of one rank with so many rows of a long table, and the bytes that ranks add up."""
+    """Processor time of the steps of one rank with so many rows of a long table, and the bytes that ranks add up."""
     from skflow import FlowDensity
     from skflow.engine import Pace
     from skflow.flows import Flow, StandardNormal, build_flow
@@ -113,9 +113,9 @@ def step_times(n_rows, d, repeats=30):
     trainer = Trainer(flow, source, None, plan, torch.Generator().manual_seed(0))
     seconds, pace = [], Pace()
     for n in range(repeats + 3):
-        start = time.perf_counter()
+        start = time.process_time()
         trainer.one_pass(n + 1, pace)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return np.array(seconds[3:]), trainer.params.message.nbytes
 
 
@@ -127,7 +127,7 @@ def model(args):
     n_bytes = measured[0][1]
     medians = [float(np.median(seconds)) for seconds, _ in measured]
     by_row, by_step = np.polyfit(sizes, medians, 1, w=1 / np.array(medians))
-    print(f"\nmeasured, one core: a step takes {1e3 * by_step:.2f} ms and {1e6 * by_row:.2f} us a row")
+    print(f"\nprocessor time of one core: a step takes {1e3 * by_step:.2f} ms and {1e6 * by_row:.2f} us a row")
     for n, seconds in zip(sizes, medians):
         print(f"  {n:5d} rows  {1e3 * seconds:8.2f} ms   {n / seconds:9.0f} rows a second")
     seen = 100 * np.std(measured[3][0]) / np.mean(measured[3][0])
