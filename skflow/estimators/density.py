@@ -210,6 +210,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             fit, if there is one, stays usable.
         FileNotFoundError
             Where no file matches a path.
+        RuntimeError
+            Where several processes fit together, and another one has failed or was lost.
         KeyboardInterrupt
             Where the fit is one of many, see below. The previous one stays usable then, too.
 
