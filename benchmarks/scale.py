@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROWS_AT_A_TIME = 500_000
+ROWS_AT_A_TIME = 250_000
 MIB = 1024
 
 
@@ -43,7 +43,7 @@ def rows(n: int, d: int, seed: int) -> np.ndarray:
 
 
 def write_table(path: Path, n: int, d: int) -> None:
-    """The table of the benchmark in row groups of half a million rows."""
+    """The table of the benchmark in row groups of a quarter of a million rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from torch import distributed
 
-SECONDS = 60
+SECONDS = 300  # a busy machine may need a minute to compile the loops
 
 
 class Ranks:

@@ -97,8 +97,9 @@ class DaskFlowDensity(DaskFlow, FlowDensity):
         By default the one that was made last. It is no part of a copy in another process.
     flow, depth, hidden_layer_sizes, n_bins, base, ordering, bounds, max_iter, batch_size : see below
     learning_rate_init, alpha, early_stopping, validation_fraction, n_iter_no_change, tol : see below
-    warm_start, categorical_features, handle_unknown, random_state, device, verbose : see below
-        As in `FlowDensity`, but for ``warm_start``, which has no effect.
+    warm_start, categorical_features, handle_unknown, random_state, device, checkpoint, verbose : see below
+        As in `FlowDensity`, but for ``warm_start``, which has no effect. Every worker keeps a ``checkpoint`` of its
+        own, under this path and its rank.
 
     Attributes
     ----------
@@ -165,7 +166,7 @@ class DaskFlowOutlierDetector(DaskFlow, FlowOutlierDetector):
         As in `DaskFlowDensity`.
     flow, contamination, criterion, n_estimators, smoothing, trimmed, depth, hidden_layer_sizes, n_bins : see below
     base, ordering, bounds, max_iter, batch_size, learning_rate_init, alpha, early_stopping : see below
-    validation_fraction, n_iter_no_change, tol, warm_start, random_state, device, verbose : see below
+    validation_fraction, n_iter_no_change, tol, warm_start, random_state, device, checkpoint, verbose : see below
         As in `FlowOutlierDetector`.
 
     Attributes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
@@ -24,6 +25,7 @@ from ..training.progress import ProgressBar
 from ..training.reservoir import Stream
 from ..utils.closest import closest
 from ..utils.user_warnings import warn_user
+from .checkpoints import seeded
 from .repr import ReprSupport
 from .saved import Saving
 from .sklearn_compat import CALLBACK_STATE, CallbackSupport, Interval, InvalidParameterError, StrOptions, follow_fit
@@ -72,6 +74,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "device": [str],
+        "checkpoint": [None, str, os.PathLike],
         "verbose": ["verbose"],
     }
 
@@ -96,6 +99,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
+        checkpoint: str | os.PathLike | None = None,
         verbose: int = 0,
     ):
         self.flow = flow
@@ -116,6 +120,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         self.warm_start = warm_start
         self.random_state = random_state
         self.device = device
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     def _validate_params(self):
@@ -161,7 +166,6 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             if batches.n_seen > len(X):
                 X, weight = batches.X, batches.weight
 
-        seed = distributed.current().first(make_seed(self.random_state))
         fitting = None if fitting_of is None else fitting_of(X)
 
         def train(on_iteration):
@@ -174,8 +178,14 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
                 return fits.one_pass(*previous)
             return fits.further(*previous) if go_on else fits.from_scratch()
 
-        # A pass over one batch is no fit to follow: scikit-learn's callbacks belong to `fit` alone.
-        self._followed(train, nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y))
+        tables = [X, weight, groups, context]
+        if go_on:
+            tables += [tensor.numpy() for tensor in self.flow_.state_dict().values()]
+        if fitting is not None:
+            tables += fitting.keywords.get("shard", ())  # what this process has besides the sample
+        # A pass over one batch is no fit to follow or to keep: callbacks and checkpoints belong to `fit` alone.
+        with seeded(self, *tables, resumable=not one_pass) as seed:
+            self._followed(train, nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y))
         self._stream = batches
         return self
 

@@ -75,7 +75,7 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
         of the rows is held out once.
     warm_start : bool, default=False
         Has no effect: flows of another split can't go on.
-    random_state, device, verbose : see below
+    random_state, device, checkpoint, verbose : see below
         As in `FlowDensity`.
 
     Attributes

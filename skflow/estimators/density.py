@@ -114,6 +114,10 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         The source of every random choice. None takes fresh entropy and leaves numpy's global generator alone.
     device : str, default="auto"
         "auto" (a GPU where there is one), or a torch device such as "cpu". Resolved whenever a method is called.
+    checkpoint : path-like or None, default=None
+        A file in which `fit` keeps how far it has come, every half a minute: called again with the same parameters and
+        table after its process was killed, it goes on from there and ends, bit for bit, where it would have ended. The
+        file is removed at the end. None for none.
     verbose : int, default=0
         Whether to show the progress of a fit.
 
@@ -197,8 +201,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         X : array-like or frame of shape (n_samples, n_features), or a stream
             At least two rows, of numbers, categories, truth values, text, times and durations; NaN, None or NA where
             nothing has been observed. A stream is the path of a Parquet file or folder, a pattern such as
-            ``"folder/*.parquet"``, a `pyarrow.dataset.Dataset`, or anything that gives frames or arrays whenever it is
-            iterated; its columns are numbers, and it need not fit into memory.
+            ``"folder/*.parquet"``, a ``pyarrow.dataset.Dataset``, or anything that gives frames or arrays whenever it
+            is iterated; its columns are numbers, and it need not fit into memory.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows, in the training and in the validation likelihood alike.
@@ -218,6 +222,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             fit, if there is one, stays usable.
         FileNotFoundError
             Where no file matches a path.
+        RuntimeError
+            Where several processes fit together, and another one has failed or was lost.
         KeyboardInterrupt
             Where the fit is one of many, see below. The previous one stays usable then, too.
 
@@ -472,8 +478,5 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

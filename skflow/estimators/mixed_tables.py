@@ -10,6 +10,12 @@ from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_
 from .validation import check_finite, check_table
 
 
+def taking_tables(tags):
+    """Tags that say that a table may have holes, categories and text."""
+    tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+    return tags
+
+
 class MixedTables:
     """What makes numbers of tables with categories, times and holes, and remembers what their columns were."""
 
@@ -17,6 +23,9 @@ class MixedTables:
     _answers_holes = False  # of a table of numbers that had none
     atoms: dict | None = None
     handle_unknown: str = "infrequent"
+
+    def __sklearn_tags__(self):
+        return taking_tables(super().__sklearn_tags__())
 
     @property
     def _fitted_to_mixed(self) -> bool:

@@ -117,7 +117,7 @@ class FlowOutlierDetector(OutlierMixin, MixedTables, BaseFlow):
         As in `FlowDensity`, for each member.
     warm_start : bool, default=False
         Has no effect: members of another split can't go on.
-    random_state, device, verbose : see below
+    random_state, device, checkpoint, verbose : see below
         As in `FlowDensity`.
 
     Attributes

@@ -16,14 +16,15 @@ from ..inference.predictive import Predictive, predictions
 from ..outliers.conformal import conformal_half_width
 from ..persistence.attributes import columns_of, is_bool, is_count, is_location, numbers, optional, reach_into_context
 from ..persistence.registry import savable
-from ..training import distributed
 from ..training.fit import Fit
 from ..training.regression import RegressionFitting
 from ..utils.frames import column_names, is_frame
 from ..utils.global_settings import shield
 from .base import BaseFlow
+from .checkpoints import seeded
 from .encoding import as_table, check_distinct_names, holds_only_numbers
 from .features import FeatureEncoding, are_features
+from .mixed_tables import taking_tables
 from .parameters import adds_to
 from .saved import FITTED, MORE
 from .shards import data_parallel, gathered
@@ -123,7 +124,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         Has no effect: the fold that a member has not seen is its validation part.
     warm_start : bool, default=False
         Has no effect.
-    random_state, device, verbose : see below
+    random_state, device, checkpoint, verbose : see below
         As in `FlowDensity`.
 
     Attributes
@@ -227,7 +228,6 @@ class FlowRegressor(RegressorMixin, BaseFlow):
             targets = y.reshape(len(y), -1)
             weight = check_weights(sample_weight, X, least=2)
             device, bounds = resolve_device(self.device), check_bounds(self, targets, "y")
-            seed = distributed.current().first(make_seed(self.random_state))
             self.n_targets_, self._one_dimensional = targets.shape[1], y.ndim == 1
 
             def train(on_iteration):
@@ -235,7 +235,8 @@ class FlowRegressor(RegressorMixin, BaseFlow):
                 more = {"context": X, "trees_of": trees_of}
                 return RegressionFitting(self, *rows, seed, device, bounds, on_iteration, **more).from_scratch()
 
-            fit = self._followed(train, follow_fit(self, X, y))
+            with seeded(self, X, targets, weight) as seed:
+                fit = self._followed(train, follow_fit(self, X, y))
             self._calibrate(fit, targets)
             return self
 
@@ -437,6 +438,6 @@ class FlowRegressor(RegressorMixin, BaseFlow):
         return np.concatenate(drawn).reshape(len(context), n, self.n_targets_)
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
+        tags = taking_tables(super().__sklearn_tags__())
         tags.target_tags.multi_output = True
         return tags

@@ -20,7 +20,7 @@ from ..utils.frame_columns import column_arrays, select_columns
 from ..utils.frames import column_names, frame_like, is_frame
 from ..utils.global_settings import shield
 from .table_kinds import SPOKEN
-from .validation import check_bounds, check_table, make_seed
+from .validation import check_bounds, check_table
 
 
 class CheckedRows(Rows):
@@ -71,7 +71,12 @@ class CheckedRows(Rows):
         if not is_frame(first):
             return X
         frame = frame_like(first, X)
-        return frame.astype(first.dtypes) if hasattr(first, "iloc") else frame.cast(first.schema)
+        if hasattr(first, "iloc"):
+            typed = frame.astype(first.dtypes)
+        else:
+            typed = frame.cast(first.schema, **({"safe": False} if hasattr(first, "column_names") else {}))
+        # Whole numbers in the first chunk need not be whole in others.
+        return typed if np.array_equal(np.asarray(typed, dtype=X.dtype), X) else frame
 
 
 def refuse_other_than_numbers(chunk, name: str) -> None:
@@ -125,7 +130,7 @@ def sampled(estimator, X, go_on: bool, **others: object) -> tuple[Any, Callable 
             raise ValueError(f"{name} comes with a table in memory, but X is a stream: leave {name} at None.")
     rows = CheckedRows(estimator, chunks, fitted=go_on)
     group = distributed.current()
-    sample = Sample.draw(rows, group.first(make_seed(estimator.random_state)))
+    sample = Sample.draw(rows, seed=0)  # whatever the random state: a fit that goes on finds the same rows
     if not sample.n_rows:
         raise ValueError("X gave no chunk: pass what gives chunks of rows whenever it is iterated.")
     for rank, found in enumerate(group.gather(fingerprint(sample.X))):

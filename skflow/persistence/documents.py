@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from typing import Any
 
 from sklearn import config_context
@@ -45,12 +46,16 @@ def document_of(estimator: Any, to: Writer) -> dict:
     return {
         "class": name,
         "parameters": {
-            key: CALLABLE if key == "flow" and callable(value) else encoded(value, to, key)
+            key: CALLABLE if key == "flow" and callable(value) else encoded(_plain(value), to, key)
             for key, value in parameters.items()
         },
         "attributes": {key: encoded(value, to, key) for key, value in attributes.items()},
         "requests": _requests_of(estimator),
     }
+
+
+def _plain(value):
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def estimator_of(document: Any, source: Reader, flow: Any = None) -> Any:

@@ -244,8 +244,7 @@ class ClassificationFitting(Fitting):
             run = Run(trainers, self.plan)
             fit = replace(fit, latent=ClassMixture(FlowMixture(densities), self.priors), progress=run.progress)
             run.advance(on_iteration=lambda progress: self.on_iteration(fit))
-        for trainer in trainers:
-            trainer.finish()
+        run.finish()
         densities = [density.to(device="cpu", dtype=torch.float64) for density in densities]
         return fit, Part(densities, self._forecast(classics.z, densities))
 

@@ -34,19 +34,11 @@ class ProcessGroup:
     part : Part
     device : torch.device, optional
         Where the backend wants its tensors; on the CPU by default.
-
-    Attributes
-    ----------
-    wish : bool
-        What this process would have all of them do after a step: keep a checkpoint.
-    wished : bool
-        Whether any of them has wished it at the latest step.
     """
 
     def __init__(self, part: Part = WHOLE, device: torch.device | None = None):
         self.part = part
         self.device = device or torch.device("cpu")
-        self.wish = self.wished = False
         self.interrupted = False
         self._awaited: Tensor | None = None  # the vector that the others wait for while they make steps
 
@@ -124,8 +116,10 @@ class ProcessGroup:
         yield
         self._awaited = None  # a failure within the block is told by way of the gradient
 
-    def average(self, params: ParameterVector, loss: float, n_rows: int) -> float | None:
-        """Replace the gradient by its mean over the rows of all processes, in one operation; their mean loss.
+    def average(
+        self, params: ParameterVector, loss: float, n_rows: int, due: bool = False
+    ) -> tuple[float | None, bool]:
+        """Replace the gradient by its mean over the rows of all processes, in one operation.
 
         Parameters
         ----------
@@ -134,30 +128,32 @@ class ProcessGroup:
             Mean of this process's rows, as the gradient is.
         n_rows : int
             How many they are; none where this process has been through its rows.
+        due : bool, default=False
+            Whether a checkpoint is due here.
 
         Returns
         -------
         loss : float or None
-            None where all have been through.
+            The mean of all processes; None where all have been through.
+        due : bool
+            Whether one is due anywhere: all write theirs after the same step.
         """
         if self.alone:
-            self.wished = self.wish
-            return loss if n_rows else None
+            return (loss if n_rows else None), due
         message = params.message
         if n_rows:
             params.grad.mul_(n_rows)
         else:
             message.zero_()
         said = message[-N_EXTRA:]
-        said.copy_(torch.tensor([0.0, float(self.interrupted), self.wish, n_rows, loss * n_rows if n_rows else 0.0]))
+        said.copy_(torch.tensor([0.0, float(self.interrupted), due, n_rows, loss * n_rows if n_rows else 0.0]))
         self._all_reduce(message)
         self._heed(said)
-        wishes, n_rows, loss = said[2:].tolist()
-        self.wished = wishes > 0
+        due, n_rows, loss = said[2:].tolist()
         if not n_rows:
-            return None
+            return None, due > 0
         params.grad.div_(n_rows)
-        return loss / n_rows
+        return loss / n_rows, due > 0
 
     def fail(self, error: BaseException) -> None:
         """Tell the others that this process has failed, wherever they wait for it."""

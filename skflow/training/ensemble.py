@@ -91,8 +91,7 @@ class EnsembleFitting(Fitting):
             run = Run(trainers, self.plan)
             fit = replace(fit, progress=run.progress)
             run.advance(on_iteration=lambda progress: self.on_iteration(fit))
-        for trainer in trainers:
-            trainer.finish()
+        run.finish()
         if self.noise and self.memory >= hp.LEAST_MEMORY:
             if trimmed:
                 scores = self._forecasts(fit)

@@ -21,6 +21,10 @@ ROWS_TO_REFIT_PER_COLUMN = 500  # and so much per column in between
 SAMPLE_ROWS = 200_000  # of all, which decide about preprocessing, starts and validation; no more are one table
 SHUFFLE_ROWS = 200_000  # of a stream that are mixed at a time
 
+# Checkpoints
+CHECKPOINT_SECONDS = 30.0  # at least from one to the next
+CHECKPOINT_SHARE = 0.01  # of the time of a fit is what they take at most
+
 # The base distribution
 COMPONENTS = 2, 4, 8, 16, 32  # sizes of mixtures to try
 ROWS_PER_COMPONENT = 10  # at least, or as many as there are columns

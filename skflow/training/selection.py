@@ -60,14 +60,15 @@ class Candidate:
 
     def restarted(self) -> Candidate:
         """The same flows as they are now, with all of the plan's passes before them."""
+        self.run.drop()  # the tensors are those of the run to come
         with self.fits[0].threads():
             run = Run(self.run.trainers, self.run.plan)
+        run.progress.best_score = self.best_score  # of the state that the trainers remember as the best
         return Candidate([replace(fit, progress=run.progress) for fit in self.fits], run, self.kind, self.combine)
 
     def finish(self) -> Fit:
         """The fit in its best state."""
-        for trainer in self.run.trainers:
-            trainer.finish()
+        self.run.finish()
         return replace(self.fit, optimizer_state=self.run.trainers[0].optimizer.state())
 
 
@@ -108,9 +109,17 @@ def best_start(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[
                 best = _best(candidates)
                 best.run.stop("interrupted")
                 return best
-        candidates = _undominated(candidates)
+        candidates = _kept(_undominated(candidates), candidates)
         n_steps *= 2
-    return _best(candidates)
+    (best,) = _kept([_best(candidates)], candidates)
+    return best
+
+
+def _kept(some, candidates):
+    for candidate in candidates:
+        if not any(candidate is one for one in some):
+            candidate.run.drop()
+    return some
 
 
 def _best(candidates):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from .table import ROWS_AT_A_TIME
 ROWS_OF_A_RANK = 2**40  # more than any has
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Some rows of a table that lies in several processes.
 
     Attributes
@@ -37,7 +36,7 @@ class Rows:
 
     def some(self, index: np.ndarray) -> Rows:
         """Those at these places."""
-        return Rows(*(None if v is None else v[index] for v in (self.X, self.number, self.weight, self.group)))
+        return Rows(*(None if v is None else v[index] for v in self))
 
 
 def number_rows(n: int, rank: int) -> np.ndarray:

@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..engine import Pace
 from ..flows.distributions.distribution import Distribution
-from . import distributed
+from . import checkpoint, distributed
 from . import hyperparameters as hp
+from .checkpoint import Arrays
 from .data import Batches, Source, TableSource
 from .hyperparameters import Plan
 from .interrupt import keeps_the_fit
@@ -31,6 +33,7 @@ class Progress:
     best_step: int = 0
     n_iter: int = 0
     stopped: str = "max_iter"
+    done: bool = False
 
     def extrapolated_score(self, max_iter: int) -> float:
         """What the validation score may come to in ``max_iter`` passes: the last doubling's rise, over and over again.
@@ -49,6 +52,10 @@ class Progress:
         """The same in other units, to which log-densities lack ``log_abs_det``."""
         curve, scores = [v - log_abs_det for v in self.loss_curve], [v + log_abs_det for v in self.validation_scores]
         return replace(self, loss_curve=curve, validation_scores=scores, best_score=self.best_score + log_abs_det)
+
+    def copy(self) -> Progress:
+        """The same, with curves of its own."""
+        return replace(self, loss_curve=list(self.loss_curve), validation_scores=list(self.validation_scores))
 
     @property
     def still_rising(self) -> bool:
@@ -94,6 +101,7 @@ class Trainer:
     ):
         self.processes = distributed.current()
         self.processes.broadcast(flow)
+        self.journal = checkpoint.current()
         self.train = train
         self.validation = validation
         self.plan = plan
@@ -108,15 +116,20 @@ class Trainer:
         self.rate = plan.learning_rate
         self.step = self.rollbacks = 0
         self.under_way: Pass | None = None
+        self.due = False  # a checkpoint
         part = self.processes.part
         self.held_out = [] if validation is None else list(validation.in_order(hp.ROWS_TO_SCORE, part))
 
     def one_pass(self, n_steps: float, pace: Pace) -> float:
-        """Go through the rows once, or until ``n_steps`` steps have been made in all; the mean loss in data units."""
+        """Go through the rows once, or until ``n_steps`` steps have been made in all; the mean loss in data units.
+
+        A pass that is under way, since a checkpoint was written in it, is gone on with.
+        """
         with self.processes.steps(self.params):
             current = self.under_way = self.under_way or self._begin()
             while self.step < n_steps and self.rollbacks <= hp.MAX_ROLLBACKS and pace.call(self._one_step, current):
-                pass
+                if self.due:
+                    self.journal.write()
         self.under_way = None
         return current.total / max(current.n_steps, 1) - self.train.log_abs_det
 
@@ -139,6 +152,35 @@ class Trainer:
         self.params.value.copy_(self.best)
         self.params.release()
 
+    def state(self) -> tuple[dict, Arrays]:
+        """All that changes while training, in numbers and arrays."""
+        mean, square, n_steps = self.optimizer.state()
+        vectors = {"value": self.params.value, "average": self.average, "best": self.best, "mean": mean}
+        document = {"step": self.step, "rollbacks": self.rollbacks, "n_optimizer_steps": n_steps, "pass": None}
+        floats = [self.rate]
+        states = {"generator": self.generator.get_state()}
+        if self.under_way is not None:
+            document["pass"] = [self.under_way.n_batches, self.under_way.n_steps]
+            floats.append(self.under_way.total)
+            states["pass"] = self.under_way.began
+        tensors = {**vectors, "square": square, **states}
+        return document, {"floats": np.array(floats), **{k: v.numpy(force=True).copy() for k, v in tensors.items()}}
+
+    def resume(self, document: dict, arrays: Arrays) -> None:
+        """Go on from a `state`."""
+        for into, name in ((self.params.value, "value"), (self.average, "average"), (self.best, "best")):
+            into.copy_(torch.from_numpy(arrays[name]))
+        moments = (torch.from_numpy(arrays[name]) for name in ("mean", "square"))
+        self.optimizer.resume((*moments, document["n_optimizer_steps"]))
+        self.step, self.rollbacks, self.rate = document["step"], document["rollbacks"], float(arrays["floats"][0])
+        if document["pass"] is not None:
+            self.generator.set_state(torch.from_numpy(arrays["pass"]))
+            self.under_way = self._begin()
+            self.under_way.n_batches, self.under_way.n_steps = document["pass"]
+            self.under_way.total = float(arrays["floats"][1])
+            self.under_way.batches.skip(self.under_way.n_batches)
+        self.generator.set_state(torch.from_numpy(arrays["generator"]))
+
     def _begin(self) -> Pass:
         """The state of the generator and, drawn from it, the order of the rows."""
         began = self.generator.get_state()
@@ -149,7 +191,7 @@ class Trainer:
         params, batch = self.params, next(current.batches, None)
         n_rows = 0 if batch is None else len(batch.x)
         value = self.objective.differentiate(params, batch, self.generator) if n_rows else 0.0
-        value = self.processes.average(params, value, n_rows)
+        value, self.due = self.processes.average(params, value, n_rows, self.journal.step())
         if value is None:
             return False
         current.n_batches += batch is not None
@@ -187,6 +229,9 @@ class Trainer:
 class Run:
     """Trains until the validation score stops rising; may be run in instalments.
 
+    Where the fit is kept in a journal that knows the run already, those instalments that it has been through give at
+    once what they gave then.
+
     Parameters
     ----------
     trainers : list of Trainer
@@ -199,19 +244,40 @@ class Run:
         self.plan = plan
         self.processes = distributed.current()
         self.pace = Pace()
-        self.done = False
         self.progress = Progress()
-        if self._validated:
+        self.losses: list[float] = []  # of the trainers that have ended the present pass
+        self.n_instalments = 0
+        self.history: list[Progress] = []  # after every instalment
+        self.latest: Progress | None = None  # of an earlier fit, from where to go on behind these
+        self.journal = checkpoint.current()
+        earlier = self.journal.enter(self)
+        if earlier is not None:
+            self._resume(*earlier)
+        elif self._validated:
             self.progress.best_score = self._score()
 
     def advance(
         self, n_steps: float = math.inf, on_iteration: Callable[[Progress], bool] = lambda progress: False
     ) -> None:
         """Train until ``n_steps`` steps have been made in all, or until the plan ends the run."""
+        self.n_instalments += 1
+        if self.n_instalments <= len(self.history):
+            vars(self.progress).update(vars(self.history[self.n_instalments - 1].copy()))
+            return
+        if self.latest is not None:
+            vars(self.progress).update(vars(self.latest))
+            self.latest = None
+        self._advance(n_steps, on_iteration)
+        self.history.append(self.progress.copy())
+
+    def _advance(self, n_steps, on_iteration):
         progress, plan = self.progress, self.plan
         try:
             while not self.done and self.trainers[0].step < n_steps:
-                progress.loss_curve.append(_mean([trainer.one_pass(n_steps, self.pace) for trainer in self.trainers]))
+                while len(self.losses) < len(self.trainers):
+                    self.losses.append(self.trainers[len(self.losses)].one_pass(n_steps, self.pace))
+                progress.loss_curve.append(_mean(self.losses))
+                self.losses.clear()
                 progress.n_iter += 1
                 self._keep_best()
                 if max(trainer.rollbacks for trainer in self.trainers) > hp.MAX_ROLLBACKS:
@@ -225,6 +291,7 @@ class Run:
         except KeyboardInterrupt:
             if self.processes.any(not keeps_the_fit()):
                 raise
+            self.journal.interrupt()
             self.stop("interrupted")
 
     @property
@@ -233,7 +300,57 @@ class Run:
 
     def stop(self, why: str) -> None:
         """End the run."""
-        self.done, self.progress.stopped = True, why
+        self.progress.done, self.progress.stopped = True, why
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is at its end."""
+        return self.progress.done
+
+    def state(self, *, with_tensors: bool) -> tuple[dict, Arrays]:
+        """How far it has come, in plain values and arrays."""
+        now = self.latest or self.progress
+        noted = [*self.history, now]
+        document = {
+            "progress": [
+                [len(p.loss_curve), len(p.validation_scores), p.best_iter, p.best_step, p.n_iter, p.stopped, p.done]
+                for p in noted
+            ],
+            "trainers": [],
+        }
+        arrays = {
+            "loss_curve": np.array(now.loss_curve, dtype=float),
+            "validation_scores": np.array(now.validation_scores, dtype=float),
+            "best_scores": np.array([p.best_score for p in noted]),
+            "losses": np.array(self.losses, dtype=float),
+        }
+        for k, trainer in enumerate(self.trainers if with_tensors else []):
+            more, own = trainer.state()
+            document["trainers"].append(more)
+            arrays.update({f"{k}.{name}": value for name, value in own.items()})
+        return document, arrays
+
+    def _resume(self, document, arrays):
+        losses, scores = (arrays[name].tolist() for name in ("loss_curve", "validation_scores"))
+        *self.history, self.latest = (
+            Progress(losses[:n_losses], scores[:n_scores], best_score, *more)
+            for (n_losses, n_scores, *more), best_score in zip(document["progress"], arrays["best_scores"].tolist())
+        )
+        self.losses = arrays["losses"].tolist()
+        for k, (trainer, more) in enumerate(zip(self.trainers, document["trainers"])):
+            start = f"{k}."
+            own = {name.removeprefix(start): v for name, v in arrays.items() if name.startswith(start)}
+            trainer.resume(more, own)
+
+    def finish(self) -> None:
+        """Leave the flows in their best state."""
+        for trainer in self.trainers:
+            trainer.finish()
+        self.journal.close(self, trained=True)
+
+    def drop(self) -> None:
+        """Note that this run will not be gone on with."""
+        self.journal.close(self, trained=False)
 
     def _keep_best(self):
         progress = self.progress

@@ -7,8 +7,6 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
-from skflow import FlowDensity
-
 from ..helpers import ESTIMATORS, fit_quietly, quick, same_flow
 
 
@@ -45,7 +43,7 @@ MIXED = {"nan", "nan in a frame", "text", "text in a frame"}  # what a density t
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_bad_table_is_explained(cls, case):
     X, words = BAD_TABLES[case]
-    if cls is FlowDensity and case in MIXED:
+    if case in MIXED and hasattr(cls(), "categorical_features"):
         assert np.isfinite(fit_quietly(quick(max_iter=2), X).score_samples(X)).all()
         return
     with pytest.raises((ValueError, TypeError)) as error:

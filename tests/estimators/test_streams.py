@@ -2,10 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from skflow import FlowDensity, FlowOutlierDetector, FlowRegressor
+from skflow.estimators.stream import CheckedRows
 from skflow.training import hyperparameters as hp
+from skflow.utils.chunks import as_chunks
 
 from ..helpers import fit_quietly, quick, same_flow
 
@@ -111,6 +114,16 @@ def test_a_stream_goes_on_from_an_earlier_fit(long):
 def test_names_and_types_come_back_in_samples(path, long):
     density = fit_quietly(quick(max_iter=1), path)
     assert list(density.feature_names_in_) == NAMES and type(density.sample(2)) is pa.Table
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table], ids=["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize("last", [7.0, 6.5])
+def test_a_column_is_of_whole_numbers_where_all_chunks_say_so(kind, last):
+    chunks = [kind({"a": np.arange(5)}), kind({"a": np.array([5, last], dtype=int if last == 7 else float)})]
+    rows = CheckedRows(quick(), as_chunks(chunks), fitted=False)
+    table = rows.table(np.concatenate([X for _, X in rows.read()]))
+    assert type(table) is type(chunks[0])
+    np.testing.assert_array_equal(np.asarray(table)[:, 0], [0, 1, 2, 3, 4, 5, last])
 
 
 def test_a_generator_is_refused_with_what_to_pass_instead():

@@ -14,6 +14,7 @@ from skflow import FlowClassifier, FlowDensity, FlowOutlierDetector, FlowRegress
 from skflow.engine import Pace
 from skflow.estimators import base
 from skflow.flows import Flow, FlowSettings, StandardNormal, build_flow
+from skflow.persistence.checkpoints import CheckpointFiles
 from skflow.training import distributed
 from skflow.training import hyperparameters as hp
 from skflow.training import trainer as trainer_module
@@ -369,6 +370,46 @@ def test_a_lost_rank_ends_the_fit_of_the_others(tmp_path):
         ranks.close()
     assert lost is None
     assert isinstance(other, DistributedFitError) and "Rank 0 of 2 has lost another process" in str(other)
+
+
+# Checkpoints
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+def fit_with_checkpoints(rank, path, n, early):
+    """A fit that ends, on the second rank, with the ``n``-th checkpoint of it, written or not yet."""
+    write, written = CheckpointFiles.write, []
+
+    def counted(self, checkpoint):
+        written.append(checkpoint)
+        if early and rank and len(written) == n:
+            raise Killed
+        write(self, checkpoint)
+        if rank and len(written) == n:
+            raise Killed
+
+    before = hp.CHECKPOINT_SECONDS, hp.CHECKPOINT_SHARE
+    CheckpointFiles.write, hp.CHECKPOINT_SECONDS, hp.CHECKPOINT_SHARE = counted, 0.0, 1e9
+    try:
+        return state(fit_quietly(quick(checkpoint=path, batch_size=20), rows())), len(written)
+    finally:
+        CheckpointFiles.write = write
+        hp.CHECKPOINT_SECONDS, hp.CHECKPOINT_SHARE = before
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_ranks_go_on_together_from_the_latest_checkpoint_that_all_have(ranks, tmp_path, early):
+    path = str(tmp_path / "checkpoint")
+    (whole, n_steps), _ = ranks.run(fit_with_checkpoints, path, 10**6, early)
+    assert not list(tmp_path.iterdir())
+    answers = ranks.run(fit_with_checkpoints, path, 10, early)
+    assert [type(answer) for answer in answers] == [DistributedFitError, Killed]
+    assert {"checkpoint.0", "checkpoint.1"} <= {file.name for file in tmp_path.iterdir()}
+    answers = ranks.run(fit_with_checkpoints, path, 10**6, early)
+    assert answers == [(whole, n_steps - 10 + early)] * 2
 
 
 # One process
