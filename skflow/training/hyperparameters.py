@@ -93,6 +93,26 @@ STANDARD_ERRORS = 2.0  # by which a gain in log-loss must be sure for columns to
 MAX_TEMPERATURE = 100.0
 
 
+# Variational inference
+SCALES = tuple(2.0**k for k in range(-8, 13))  # of the reference, that are tried
+DRAWS_PER_SCALE = 64
+REFERENCE_DF, LOGISTIC_DF, LOGISTIC_SCALE = 5.0, 9.0, 1.55  # the latter two as good as uniform between two bounds
+N_EFFECTIVE = 2000  # rows to which the next temperature comes down
+CHAINS = 1000  # moved at every temperature where the flow's own draws are not good enough
+SHORTEST = 0.03
+HEAVY = 0.5
+GOOD_SHARE = 0.5  # of the flow's draws is their effective sample size where chains are spared
+FINAL_ROWS = 8000  # effective ones, to which the flow is fitted in the end
+STEPS_PER_TEMPERATURE = 100  # of the flow at every temperature
+MIN_MOVES, MAX_MOVES, GLOBAL_EVERY = 8, 48, 4  # of every chain
+CORRELATION = 0.4  # with where they were, at which chains have moved enough
+ACCEPTED = 0.25  # share of local moves
+MOVE_DF, FIRST_STEP, MAX_STEP = 5.0, 0.5, 0.95
+BISECTIONS = 50
+MAX_ROUNDS = 60
+DEFENSIVE = 0.1  # share of the importance draws that come from a wider density
+
+
 @dataclass(frozen=True)
 class Plan:
     """Hyperparameters of a run, every one resolved to a number.
