@@ -15,11 +15,12 @@ CORE_TESTS := $(addprefix tests/estimators/,test_sklearn_checks.py test_paramete
 	test_callbacks.py) tests/training/test_training.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest fuzz docs lint format clean
+.PHONY: help venv demo test test-long test-oldest fuzz docs lint format clean
 
 help:
 	@echo "make demo         fit FlowDensity to a real table and draw it"
-	@echo "make test         the whole test suite, doctests included"
+	@echo "make test         the test suite, doctests included"
+	@echo "make test-long    the tests that take long: of every flow, at length"
 	@echo "make test-oldest  the core tests under the oldest supported scikit-learn"
 	@echo "make fuzz         ten thousand hostile tables, never the same, and two thousand damaged files (FUZZ_TABLES=500 for fewer)"
 	@echo "make docs         the documentation site, in docs/_build/html, opened in a browser by its tests"
@@ -47,7 +48,10 @@ demo: venv
 	$(BIN)/python examples/demo.py
 
 test: venv
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not long"
+
+test-long: venv
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m long
 
 test-oldest: $(OLDEST)/.installed
 	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(CORE_TESTS)

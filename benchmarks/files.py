@@ -48,8 +48,10 @@ def main():
     X[:, 1] += X[:, 0] ** 2
     folder = Path(tempfile.mkdtemp())
     print(f"{'':24} save (ms)  load (ms)  file / tensors")
-    for cls, rows in ((skflow.FlowDensity, 1000), (skflow.FlowDensity, args.rows), (skflow.FlowOutlierDetector, 1000)):
-        estimator, path = cls(max_iter=3, random_state=0).fit(X[:rows]), folder / "model.safetensors"
+    classes = skflow.FlowDensity, skflow.FlowOutlierDetector, skflow.FlowClassifier, skflow.FlowRegressor
+    for cls, rows in ((skflow.FlowDensity, args.rows), *((cls, 1000) for cls in classes)):
+        y = {skflow.FlowClassifier: X[:rows, 0] > 0, skflow.FlowRegressor: X[:rows, 1]}.get(cls)
+        estimator, path = cls(max_iter=3, random_state=0).fit(X[:rows], y), folder / "model.safetensors"
         save, load = timed(lambda e=estimator, p=path: e.save(p), 21), timed(lambda p=path: skflow.load(p), 21)
         share = path.stat().st_size / bytes_of_tensors(path)
         print(f"{cls.__name__:19} {rows:6d} {1e3 * save:9.1f} {1e3 * load:10.1f} {share:10.3f}")

@@ -12,6 +12,7 @@ from .displays import (
 from .estimators.classifier import FlowClassifier
 from .estimators.density import FlowDensity
 from .estimators.exported import export_onnx
+from .estimators.imputer import FlowImputer
 from .estimators.outlier import FlowOutlierDetector
 from .estimators.regressor import FlowRegressor
 from .outliers.conformal import benjamini_hochberg
@@ -23,6 +24,7 @@ __all__ = [
     "ExplanationDisplay",
     "FlowClassifier",
     "FlowDensity",
+    "FlowImputer",
     "FlowOutlierDetector",
     "FlowRegressor",
     "ForecastDensityDisplay",

@@ -4,15 +4,16 @@ import inspect
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_regressor
+from sklearn.base import is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import get_tags
 
 import skflow
+from skflow.estimators.base import BaseFlow
 from skflow.persistence import registry
 
-ALL = [
-    cls for name in skflow.__all__ if inspect.isclass(cls := getattr(skflow, name)) and issubclass(cls, BaseEstimator)
+ALL = [  # of the family: the imputer is a coat over one of them
+    cls for name in skflow.__all__ if inspect.isclass(cls := getattr(skflow, name)) and issubclass(cls, BaseFlow)
 ]
 ESTIMATORS = [cls for cls in ALL if not is_regressor(cls())]  # whose methods ask for rows alone
 SAVABLE = [entry.cls for entry in registry.ESTIMATORS.values()]
@@ -46,3 +47,8 @@ def same_flow(a, b):
     """Whether two fitted flows are equal bit for bit."""
     a, b = a.flow_.state_dict(), b.flow_.state_dict()
     return a.keys() == b.keys() and all(np.array_equal(a[k].numpy(), b[k].numpy()) for k in a)
+
+
+def scores(estimator, X):
+    """Its log-densities, a regressor's those of `target`."""
+    return estimator.score_samples(*([X, target(estimator, X)] if is_regressor(estimator) else [X]))

@@ -20,7 +20,7 @@ STANDARD = set(sys.stdlib_module_names) | {"typing_extensions"}  # which is for 
 # The house from the ground up. A folder imports itself and what is listed with it, and of other packages only these.
 NUMBERS = {"numpy", "scipy"}
 FOLDERS = {
-    "utils": ({}, {*NUMBERS, "sklearn", "torch"}),
+    "utils": ({}, {*NUMBERS, "sklearn", "torch", "pandas", "polars", "pyarrow"}),
     "flows": ({}, {*NUMBERS, "torch"}),
     "engine": ({"flows"}, {"torch"}),
     "engine.kernels": ({"engine"}, {"numba", "llvmlite", "numpy"}),
@@ -33,7 +33,7 @@ FOLDERS = {
     "displays": ({"utils"}, {"numpy", "scipy", "sklearn", "matplotlib"}),
     "metrics": ({}, {"numpy"}),
     "estimators": (
-        {"utils", "flows", "engine", "outliers", "training", "inference", "persistence"},
+        {"utils", "flows", "engine", "outliers", "preprocessing", "training", "inference", "persistence"},
         {"numpy", "sklearn", "torch"},
     ),
 }

@@ -18,6 +18,7 @@ from ..flows.registry import FLOWS, ORDERINGS, check_ordering
 from ..inference.evaluator import Evaluator
 from ..training.density import DensityFitting
 from ..training.fit import Fit
+from ..training.mixed import MixedFitting
 from ..training.progress import ProgressBar
 from ..training.reservoir import Stream
 from ..utils.closest import closest
@@ -56,7 +57,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         "n_bins": [AUTO, AT_LEAST_ONE],
         "base": [StrOptions({"auto", "normal", "student-t", "mixture"})],
         "ordering": [StrOptions(set(ORDERINGS))],
-        "bounds": [None, "array-like"],
+        "bounds": [None, "array-like", dict],
         "max_iter": [AUTO, AT_LEAST_ONE],
         "batch_size": [AUTO, AT_LEAST_ONE],
         "learning_rate_init": [POSITIVE],
@@ -142,7 +143,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         ``given`` makes the context of the validated rows and weights.
         """
         go_on = go_on and hasattr(self, "flow_")
-        X = check_table(self, X, reset=not go_on, min_rows=1 if go_on else 2)
+        X, n_categories = self._numbers(X, reset=not go_on, min_rows=1 if go_on else 2)
         bounds = check_bounds(self, X)
         weight, groups = check_weights(sample_weight, X, least=1 if go_on else 2), check_groups(groups, X)
         context = None if given is None else given(X, weight)
@@ -156,7 +157,9 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
 
         def train(on_iteration):
             seed = make_seed(self.random_state)
-            fitting = self._fitting(self, X, weight, groups, seed, device, bounds, on_iteration, context)
+            rows = X, weight, groups, seed, device, bounds, on_iteration, context
+            mixed = n_categories is not None
+            fitting = MixedFitting(self, *rows, n_categories) if mixed else self._fitting(self, *rows)
             if one_pass:
                 return fitting.one_pass(*previous)
             return fitting.further(*previous) if go_on else fitting.from_scratch()
@@ -165,6 +168,10 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         self._followed(train, nullcontext(lambda fitted: False) if one_pass else follow_fit(self, X, y))
         self._stream = stream
         return self
+
+    def _numbers(self, X, *, reset: bool, min_rows: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
+        """The table as numbers, and of a table with categories or holes the number of categories of every column."""
+        return check_table(self, X, reset=reset, min_rows=min_rows), None
 
     def _followed(self, train: Callable[[Callable[[Fit], bool]], Fit], follow) -> Fit:
         """Train, with a progress bar and callbacks, and take over what comes of it."""
@@ -213,7 +220,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
             "loss_curve_": list(progress.loss_curve),
             "validation_scores_": list(progress.validation_scores) or None,
             "best_validation_score_": progress.best_score if progress.validation_scores else None,
-            "_optimizer_state": fit.optimizer_state,
+            "_optimizer_state": fit.optimizer_state or None,
             "_kernels": fit.plan.kernels,
         }
 

@@ -14,16 +14,35 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .. import engine
+from ..flows.distributions.class_mixture import ClassMixture
+from ..persistence.attributes import is_number, is_text, numbers
+from ..persistence.registry import savable
 from ..training.classification import ClassificationFitting
 from ..training.fit import Fit
 from ..utils.global_settings import shield
 from .base import BaseFlow
 from .parameters import adds_to
+from .saved import FITTED, MORE, disagreement
 from .sklearn_compat import fit_context, with_callbacks
 from .table_kinds import refuse_masked
 from .validation import make_seed
 
+CLASSES = {"classes_": is_text, "class_prior_": numbers("C"), "temperature_": is_number}
 
+
+def _disagreement(classifier):
+    """As `disagreement`, and of the classes."""
+    mixture, n = getattr(classifier.flow_, "base", None), len(classifier.classes_)
+    if not isinstance(mixture, ClassMixture):
+        return "its flow is no mixture of classes"
+    if len(mixture.priors) != n or len(classifier.class_prior_) != n:
+        return f"it has {n} classes, and densities or priors of others"
+    if len(set(classifier.classes_.tolist())) != n:
+        return "a class stands twice among its classes"
+    return disagreement(classifier)
+
+
+@savable({**FITTED, **CLASSES}, MORE, _disagreement)
 class FlowClassifier(ClassifierMixin, BaseFlow):
     """Classification by the densities of the classes.
 

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from ..flows.distributions.mixed_distribution import MixedDistribution
+from ..flows.flow import Flow
+from ..inference.observed import Observed
+from ..persistence.attributes import instance_of, optional
 from ..persistence.registry import savable
+from ..training.mixed import MixedFitting
+from ..utils.frames import column_names, is_frame
 from ..utils.global_settings import shield
 from .base import BaseFlow
+from .encoding import TableEncoding, as_table, check_distinct_names, holds_only_numbers
+from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
-from .sklearn_compat import fit_context, with_callbacks
+from .sklearn_compat import StrOptions, fit_context, with_callbacks
 from .table_kinds import refuse_kind
-from .validation import check_n_samples, make_seed
+from .validation import check_bounds, check_finite, check_n_samples, check_table, make_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+STRATEGIES = "sample", "mean", "mode"
+ROWS_FOR_PROPOSAL = 3_000
+_PROPOSALS: weakref.WeakKeyDictionary[Flow, Flow] = weakref.WeakKeyDictionary()  # by the flow that they are near to
 
-@savable(FITTED, MORE, disagreement)
+
+@savable(FITTED, {**MORE, "_columns": optional(instance_of(dict))}, disagreement)
 class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseFlow):
     """Density estimation by a normalizing flow.
 
@@ -60,8 +73,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         drawn at random for every layer. "auto" begins with the natural order and then turns round and draws at random
         by turns. "agnostic" draws a fresh order for every mini-batch, so that one network learns them all, and the
         fitted density is the mean of the densities under 8 fixed orders [3]_.
-    bounds : None, pair or list of pairs, default=None
-        ``(low, high)`` for every column, or one pair a column, with None for no bound. The density is zero outside.
+    bounds : None, pair, list of pairs or dict, default=None
+        ``(low, high)`` for every column, or one pair a column, with None for no bound, or a dict of pairs by the names
+        of columns. The density is zero outside.
     max_iter : int or "auto", default="auto"
         Greatest number of passes over the table.
     batch_size : int or "auto", default="auto"
@@ -82,6 +96,12 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         Rise of the validation score, in nats a row, that counts as better.
     warm_start : bool, default=False
         Let `fit` go on from the previous solution.
+    categorical_features : "from_dtype" or array-like, default="from_dtype"
+        Which columns are categories, whose score is a probability: those of text, truth values and categorical types;
+        or columns by names, by numbers, or by a truth value each. Numbers, whole ones too, have a density otherwise.
+    handle_unknown : {"infrequent", "error"}, default="infrequent"
+        What `score_samples` does about a category that the training table did not have: it has the probability of half
+        a row; or it is refused.
     random_state : int, RandomState instance or None, default=None
         The source of every random choice. None takes fresh entropy and leaves numpy's global generator alone.
     device : str, default="auto"
@@ -131,6 +151,18 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     (5, 4)
     """
 
+    _columns: dict | None = None  # of a frame, or of a table with categories or holes: what `TableEncoding` knows of it
+    _parameter_constraints: dict = {
+        **BaseFlow._parameter_constraints,
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
+        "handle_unknown": [StrOptions({"infrequent", "error"})],
+    }
+
+    @adds_to(BaseFlow)
+    def __init__(self, *, categorical_features: ArrayLike | str = "from_dtype", handle_unknown: str = "infrequent"):
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
+
     @shield()
     @fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
@@ -145,8 +177,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers, at least two rows.
+        X : array-like or frame of shape (n_samples, n_features)
+            At least two rows, of numbers, categories, truth values, text, times and durations; NaN, None or NA where
+            nothing has been observed.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights of the rows, in the training and in the validation likelihood alike.
@@ -161,8 +194,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         Raises
         ------
         ValueError
-            For NaN, infinity or text in ``X`` (the column is named), and for weights that are negative or all zero. The
-            previous fit, if there is one, stays usable.
+            For infinity in ``X`` (the column is named), and for weights that are negative or all zero. The previous
+            fit, if there is one, stays usable.
         KeyboardInterrupt
             Where the fit is one of many, see below. The previous one stays usable then, too.
 
@@ -174,7 +207,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         which also ends a loop of your own.
         """
         with self._keep_previous_fit():
-            return self._fit_flow(X, y, sample_weight, groups, go_on=self.warm_start)
+            X = as_table(X)
+            go_on = self.warm_start and not self._is_mixed(X)
+            return self._fit_flow(X, y, sample_weight, groups, go_on=go_on)
 
     @shield()
     @fit_context(prefer_skip_nested_validation=True)
@@ -197,24 +232,42 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         -------
         self : FlowDensity
         """
+        X = as_table(X)
+        if self._is_mixed(X):
+            raise ValueError(
+                f"{type(self).__name__}.partial_fit takes complete tables of numbers: fit tables with categories or "
+                "missing values as a whole, with fit."
+            )
         with self._keep_previous_fit():
             return self._fit_flow(X, y, sample_weight, go_on=True, one_pass=True)
 
     @shield()
-    def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Log-density of each row.
+    def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Log-density of each row, or of what is observed of it.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or frame of shape (n_samples, n_features)
+            NaN, None or NA where nothing has been observed: that is integrated out.
+        return_std : bool, default=False
+            Whether to return the standard error as well.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
-            Natural logarithm (nats) of the density in the units of ``X``; float32 for float32 rows, else float64.
-            Exactly ``-inf`` outside declared ``bounds``, finite everywhere else.
+            Natural logarithm (nats) of the density of the numbers, in the units of ``X`` (of times and durations in
+            seconds), times the probability of the categories; float32 for float32 rows, else float64. Exactly ``-inf``
+            outside declared ``bounds``, finite everywhere else.
+        log_density_std : ndarray of shape (n_samples,)
+            Its standard error: zero for complete rows, and wherever the integral is known in closed form.
         """
-        return self._evaluator.log_density(self._table(X))
+        X = self._table(X)
+        holes = np.isnan(X.sum(dtype=float)) and np.isnan(X).any()
+        if holes:
+            log_density, error = self._observed.log_density(X)
+        else:
+            log_density, error = self._evaluator.log_density(X), np.zeros(len(X))
+        return (log_density, error) if return_std else log_density
 
     @shield()
     def score(self, X: ArrayLike, y: object = None) -> float:
@@ -232,7 +285,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return float(np.mean(self.score_samples(X), dtype=float))
 
     @shield()
-    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> Any:
         """Draw rows from the fitted density.
 
         Parameters
@@ -242,15 +295,53 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray or frame of shape (n_samples, n_features)
+            A frame of the same library, names and types where the estimator was fitted to a frame: whole numbers are
+            whole, and values that lie on a grid, such as prices, are of it.
         """
         check_is_fitted(self, "flow_")
         generator = torch.Generator().manual_seed(make_seed(random_state))
-        return self._evaluator.sample(check_n_samples(n_samples), generator)
+        return self._decoded(self._evaluator.sample(check_n_samples(n_samples), generator))
+
+    @shield()
+    def impute(
+        self, X: ArrayLike, strategy: str = "sample", random_state: int | np.random.RandomState | None = None
+    ) -> Any:
+        """Fill what is missing from rows, given the rest of each row.
+
+        It is also the way to draw rows of which some is given: a table with age and sex filled in and the rest missing
+        comes back with rows of that age and sex.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            NaN, None or NA where something is missing; every row may have other holes.
+        strategy : {"sample", "mean", "mode"}, default="sample"
+            Draws from the conditional distribution; or its mean (of categories the likeliest one); or the likeliest of
+            64 draws.
+        random_state : int, RandomState instance or None, default=None
+            For "sample".
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n_samples, n_features)
+            As it came, the holes filled.
+        """
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy must be one of {', '.join(map(repr, STRATEGIES))}. Got {strategy!r} instead.")
+        X = as_table(X)
+        numbers = self._table(X)
+        generator = torch.Generator().manual_seed(make_seed(random_state))
+        filled = self._observed.impute(numbers, strategy, generator)
+        return self._decoded(filled, X)
 
     @shield()
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Map rows to the latent space, where the fitted density is the standard normal.
+
+        Of a table with categories the numbers are mapped, to where the flow's density given the categories is standard
+        normal; a category becomes its place among those of its column, in order. What is missing from a row is first
+        filled by its conditional mean, as `impute` has it.
 
         With ``ordering="agnostic"`` the density is a mean over column orderings, and no one map makes it normal: this
         is then the map of the first ordering, invertible as ever, under which that ordering's density is standard
@@ -264,7 +355,10 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         -------
         Z : ndarray of shape (n_samples, n_features)
         """
-        return self._evaluator.to_latent(self._table(X))
+        X = self._table(X)
+        if np.isnan(X.sum(dtype=float)) and np.isnan(X).any():
+            X = self._observed.impute(X, "mean", torch.Generator())
+        return self._evaluator.to_latent(X)
 
     @shield()
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
@@ -318,11 +412,68 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         log_density = self.score_samples(X)
         return float(-2 * log_density.sum(dtype=float) + 2 * self.flow_.n_parameters())
 
+    def _is_mixed(self, X) -> bool:
+        """Whether a table, or the one that the estimator was fitted to, has categories or holes."""
+        fitted = isinstance(getattr(getattr(self, "flow_", None), "base", None), MixedDistribution)
+        return fitted or not self._is_numeric(X)
+
+    def _is_numeric(self, X):
+        return isinstance(self.categorical_features, str) and holds_only_numbers(X)
+
+    def _numbers(self, X, *, reset, min_rows=1):
+        check_distinct_names(X)
+        if self._is_numeric(X) or not reset:
+            if reset:
+                self._columns = TableEncoding.fit(X).state if is_frame(X) else None
+            return check_table(self, X, reset=reset, min_rows=min_rows), None
+        validate_data(self, X, reset=True, skip_check_array=True)
+        if len(X) < min_rows:
+            raise ValueError(f"Found {len(X)} sample(s) while a minimum of {min_rows} is required: pass more rows.")
+        encoding = TableEncoding.fit(X, self.categorical_features)
+        self._columns = encoding.state
+        numbers = encoding.encode(X)
+        check_finite(self, numbers, column_names(X), allow_nan=True)
+        return numbers, encoding.n_categories
+
+    def _table(self, X):
+        check_is_fitted(self, "flow_")
+        X = as_table(X)
+        if not isinstance(self.flow_.base, MixedDistribution):
+            return check_table(self, X, reset=False, allow_nan=True)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        numbers = TableEncoding(self._columns).encode(X, unknown=self.handle_unknown)
+        check_finite(self, numbers, column_names(X), allow_nan=True)
+        return numbers
+
+    def _decoded(self, numbers, like=None):
+        return numbers if self._columns is None else TableEncoding(self._columns).decode(numbers, like)
+
+    @property
+    def _observed(self) -> Observed:
+        """What answers questions about rows with holes."""
+        flow = self.flow_
+        if isinstance(flow.base, MixedDistribution):
+            return Observed(self._evaluator, Flow(flow.bijection, flow.base.trees))
+        if flow not in _PROPOSALS:
+            _PROPOSALS[flow] = self._fit_proposal()
+        return Observed(self._evaluator, _PROPOSALS[flow])
+
+    def _fit_proposal(self) -> Flow:
+        """Of a flow of numbers alone, a density near it that knows its marginals, fitted to rows drawn from it."""
+        rows = self._evaluator.sample(ROWS_FOR_PROPOSAL, torch.Generator().manual_seed(0)).astype(float)
+        rows, bounds = rows[np.isfinite(rows).all(1)], check_bounds(self, rows[:0])
+        n_categories = np.zeros(rows.shape[1], dtype=np.int64)
+        where = 0, torch.device("cpu"), bounds, lambda fit: False, None
+        return MixedFitting(self, rows, None, None, *where, n_categories).closed_form()
+
     @property
     def _n_features_out(self):
         return self.n_features_in_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

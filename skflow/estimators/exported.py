@@ -14,12 +14,21 @@ from ..flows.distributions.gaussian_mixture import GaussianMixture
 from ..flows.distributions.normal import StandardNormal
 from ..flows.flow import Flow
 from ..persistence.atomic import write_atomically
-from ..persistence.onnx.dense import dense
+from ..persistence.onnx.dense import dense, largest_size
 from ..persistence.onnx.trace import traced
 from ..utils.global_settings import shield
 from ..utils.version import __version__
+from .classifier import FlowClassifier
+from .density import FlowDensity
+from .outlier import FlowOutlierDetector
+from .regressor import FlowRegressor
 
-METHODS = ("score_samples", "predict", "transform", "sample")
+METHODS = {
+    FlowDensity: ("score_samples", "transform", "sample"),
+    FlowOutlierDetector: ("score_samples", "predict"),
+    FlowClassifier: ("score_samples", "predict", "predict_proba"),
+    FlowRegressor: ("score_samples",),
+}
 
 
 @shield()
@@ -31,15 +40,18 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
 
     Parameters
     ----------
-    estimator : FlowDensity or FlowOutlierDetector
+    estimator : FlowDensity, FlowOutlierDetector, FlowClassifier or FlowRegressor
         Fitted.
     path : path-like
         By custom with the ending ``.onnx``.
-    method : {"score_samples", "predict", "transform", "sample"}, default="score_samples"
+    method : {"score_samples", "predict", "predict_proba", "transform", "sample"}, default="score_samples"
         What the graph does with its input ``X`` of shape (n, d), under the name of its output:
 
-        - "score_samples": the log-density, or the detector's score, of shape (n,);
-        - "predict": the detector's labels, 1 and -1, of shape (n,), int64;
+        - "score_samples": the log-density, or the detector's score, of shape (n,); a regressor's graph has the targets
+          as a second input ``y``, of shape (n,) or (n, n_targets) as in `fit`;
+        - "predict": the detector's labels, 1 and -1, of shape (n,), int64, or the classifier's, of the type of
+          `classes_`;
+        - "predict_proba": probabilities of the classes, of shape (n, n_classes);
         - "transform": latent rows, of shape (n, d);
         - "sample": rows of the density. Random numbers are the caller's: the inputs are ``Z`` of shape (n, d), standard
           normal, and where the base is a mixture ``U`` of shape (n,), uniform on [0, 1), which picks the component.
@@ -47,7 +59,8 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
     Raises
     ------
     NotImplementedError
-        For what no graph can follow: "sample" of flows whose inverse is found by iteration ("made-mog", "maf-mog",
+        For what no graph can follow: "predict" of `FlowRegressor`, an integral over the inverse of its flows; "sample"
+        of it and of `FlowClassifier`; "sample" of flows whose inverse is found by iteration ("made-mog", "maf-mog",
         "naf", "bpf", "sos", "gaussianization", "planar", "sylvester"), of a Student t base and of
         ``ordering="agnostic"``; "transform" of a Student t base.
     ValueError
@@ -63,19 +76,29 @@ def export_onnx(estimator: Any, path: str | os.PathLike, method: str = "score_sa
     ...     session = onnxruntime.InferenceSession(f"{folder}/density.onnx")
     ...     (scores,) = session.run(None, {"X": X.astype(np.float32)})
     """
-    if method not in METHODS or not hasattr(estimator, method):
-        can = [name for name in METHODS if hasattr(estimator, name)]
-        raise ValueError(f"method={method!r} of {type(estimator).__name__} can't be exported: {can} can.")
+    can = next((METHODS[cls] for cls in METHODS if isinstance(estimator, cls)), ())
+    if method not in can:
+        error = NotImplementedError if callable(getattr(estimator, method, None)) else ValueError
+        raise error(f"method={method!r} of {type(estimator).__name__} can't be exported: {list(can)} can.")
     check_is_fitted(estimator, "flow_")
-    flow = dense(estimator.flow_).to(device="cpu", dtype=torch.float32).requires_grad_(False)
-    inputs = {"X": estimator.n_features_in_}
+    flow = (
+        dense(estimator.flow_, double=isinstance(estimator, FlowRegressor))
+        .to(device="cpu", dtype=torch.float32)
+        .requires_grad_(False)
+    )
+    inputs, labels = {"X": estimator.n_features_in_}, None
     if method == "sample":
         function, inputs = _sample(flow, estimator.n_features_in_)
+    elif isinstance(estimator, FlowRegressor):
+        function, inputs = _conditional(estimator, flow)
+    elif method == "predict" and isinstance(estimator, FlowClassifier):
+        function, labels = _class(estimator, flow), estimator.classes_
     else:
-        function = {"score_samples": _score, "predict": _predict, "transform": _transform}[method](estimator, flow)
-    largest = max([1000, *(size for tensor in flow.state_dict().values() for size in tensor.shape)])
+        functions = {"score_samples": _score, "predict": _predict, "predict_proba": _proba, "transform": _transform}
+        function = functions[method](estimator, flow)
+    largest = max(1000, largest_size(flow), largest_size(getattr(estimator, "_location", flow)))
     doc = f"{method} of {type(estimator).__name__}, written by skflow {__version__}"
-    model = traced(function, inputs, largest, method, doc)
+    model = traced(function, inputs, largest, method, doc, labels)
     write_atomically(path, [model.SerializeToString()])
 
 
@@ -89,6 +112,28 @@ def _score(estimator, flow) -> Callable[[Tensor], Tensor]:
 def _predict(estimator, flow):
     score = _score(estimator, flow)
     return lambda x: torch.where(score(x) - estimator.offset_ < 0, -1, 1)
+
+
+def _conditional(estimator, flow):
+    """The log-density of targets given features, and what the inputs are."""
+    location, one_dimensional = dense(estimator._location).cpu(), estimator._one_dimensional
+
+    def score(x, y):
+        context = torch.cat([location(x.double()), x.double()], 1)
+        return flow.log_prob(y[:, None] if one_dimensional else y, context)
+
+    return score, {"X": estimator.n_features_in_, "y": 0 if one_dimensional else estimator.n_targets_}
+
+
+def _proba(estimator, flow):
+    mixture = flow.base
+    return lambda x: mixture.posterior(mixture.class_log_prob(flow.bijection(x)[0])).exp()
+
+
+def _class(estimator, flow):
+    """The place of the most probable class among all."""
+    proba = _proba(estimator, flow)
+    return lambda x: proba(x).argmax(1)
 
 
 def _transform(estimator, flow):

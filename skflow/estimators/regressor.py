@@ -11,14 +11,18 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ..inference.predictive import Predictive
+from ..flows.distributions.flow_mixture import FlowMixture
+from ..inference.predictive import Predictive, predictions
 from ..outliers.conformal import conformal_half_width
+from ..persistence.attributes import columns_of, is_bool, is_count, is_location, numbers, reach_into_context
+from ..persistence.registry import savable
 from ..training.fit import Fit
 from ..training.regression import RegressionFitting
 from ..utils.global_settings import shield
 from .base import BaseFlow
 from .parameters import adds_to
-from .sklearn_compat import fit_context, follow_fit, with_callbacks
+from .saved import FITTED, MORE
+from .sklearn_compat import fit_context, follow_fit, trees_of, with_callbacks
 from .validation import (
     check_bounds,
     check_n_samples,
@@ -38,6 +42,35 @@ DRAWS = 1000  # from which quantiles and distribution functions of several targe
 LEVELS = 0.05, 0.5, 0.95
 
 
+PREDICTIVE = {
+    "n_targets_": is_count,
+    "_one_dimensional": is_bool,
+    "weights_": numbers("kinds"),
+    "fold_": numbers("n", integer=True),
+    "pit_": numbers("n"),
+    "_location": is_location,
+}
+
+
+def _disagreement(regressor):
+    """What contradicts what in a loaded regressor, as a sentence; None where nothing does."""
+    flow, location, d = regressor.flow_, regressor._location, regressor.n_features_in_
+    mixture, k, names = getattr(flow, "base", None), regressor.n_targets_, getattr(regressor, "feature_names_in_", None)
+    if not isinstance(mixture, FlowMixture) or columns_of(flow) != k:
+        return f"it has {k} targets, and its flow is no mixture of flows of as many"
+    if len(location.shift) != d or len(location.weights) != k or (names is not None and len(names) != d):
+        return f"it has {d} features and {k} targets, and models of the mean or names of others"
+    if reach_into_context(flow) > k + len(location.models) + d:
+        return "its flow sees columns that its context does not have"
+    fold, n_folds = regressor.fold_, len(mixture.members) // max(1, len(regressor.weights_))
+    if len(regressor.pit_) != len(fold) or n_folds * len(regressor.weights_) != len(mixture.members):
+        return "its folds, members and calibration are not of one fit"
+    if len(fold) and not -1 <= fold.min() <= fold.max() < n_folds:
+        return "a fold has no member"
+    return None
+
+
+@savable({**{name: kind for name, kind in FITTED.items() if name != "_stream"}, **PREDICTIVE}, MORE, _disagreement)
 class FlowRegressor(RegressorMixin, BaseFlow):
     """The density of one or more targets given features, by normalizing flows.
 
@@ -159,7 +192,8 @@ class FlowRegressor(RegressorMixin, BaseFlow):
 
             def train(on_iteration):
                 rows = targets, weight, None
-                return RegressionFitting(self, *rows, seed, device, bounds, on_iteration, context=X).from_scratch()
+                more = {"context": X, "trees_of": trees_of}
+                return RegressionFitting(self, *rows, seed, device, bounds, on_iteration, **more).from_scratch()
 
             fit = self._followed(train, follow_fit(self, X, y))
             self._calibrate(fit, targets)
@@ -183,7 +217,7 @@ class FlowRegressor(RegressorMixin, BaseFlow):
     def _context(self, X) -> np.ndarray:
         """What conditions the flow: predictions and features."""
         X = self._table(X).astype(float)
-        return np.hstack([self._location.predict(X), X])
+        return np.hstack([predictions(self._location, X), X])
 
     @property
     def _predictive(self) -> Predictive:

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from sklearn.base import _fit_context as fit_context  # noqa: F401
+from sklearn.utils._param_validation import HasMethods as HasMethods
 from sklearn.utils._param_validation import Interval as Interval
 from sklearn.utils._param_validation import InvalidParameterError as InvalidParameterError
 from sklearn.utils._param_validation import StrOptions as StrOptions
+
+from ..flows.regression.boosted_trees import Tree
 
 try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupport
@@ -61,6 +65,24 @@ def follow_fit(estimator, X, y) -> Iterator[Callable[[Callable[[], dict]], bool]
 
     yield announce
     root.call_on_fit_task_end(**data, reconstruction_attributes=latest.get("fitted"))
+
+
+def trees_of(model) -> tuple[list[Tree], float]:
+    """The trees of a fitted `HistGradientBoostingRegressor` of numbers without holes, and what they are added to.
+
+    Raises
+    ------
+    ValueError
+        For splits by categories.
+    """
+    trees = []
+    for (predictor,) in model._predictors:
+        nodes = predictor.nodes
+        if nodes["is_categorical"].any():
+            raise ValueError("A tree has a split by categories, which can't be evaluated: encode them as numbers.")
+        left, right = (np.where(nodes["is_leaf"], -1, nodes[side].astype(int)) for side in ("left", "right"))
+        trees.append(Tree(nodes["feature_idx"], nodes["num_threshold"], left, right, nodes["value"]))
+    return trees, float(np.ravel(model._baseline_prediction)[0])
 
 
 def visual_block(estimator, caption: str):

@@ -98,7 +98,7 @@ def column_without_numbers(X) -> str:
 
 def _described(name, column, values):
     dtype = "" if column is None else f" (dtype {getattr(column, 'dtype', getattr(column, 'type', 'object'))})"
-    value = next((v for v in values.ravel() if not _is_number(v)), None)
+    value = next((v for v in values.ravel() if not is_number(v)), None)
     if isinstance(value, str):
         return (
             f"{name}{dtype} holds text, such as {value[:30]!r}; encode it (for example with "
@@ -110,7 +110,8 @@ def _described(name, column, values):
     )
 
 
-def _is_number(value):
+def is_number(value) -> bool:
+    """Whether a value is a number, or text that stands for one."""
     try:
         float(value)
     except (ValueError, TypeError):

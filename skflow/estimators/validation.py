@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
+from ..utils.closest import closest
 from ..utils.frames import column_names
 from .table_kinds import column_without_numbers, refuse_kind, refuse_masked
 
@@ -23,8 +25,10 @@ REMEDIES = {  # of errors of scikit-learn's and torch's, by a part of the messag
 }
 
 
-def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
+def check_table(estimator, X, *, reset: bool, min_rows: int = 1, allow_nan: bool = False) -> np.ndarray:
     """Validate a table for ``estimator``; float32 and float64 pass as they are, everything else becomes float64.
+
+    Where ``allow_nan`` is true, NaN stands for what is missing.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def check_table(estimator, X, *, reset: bool, min_rows: int = 1) -> np.ndarray:
         if not remedy:
             raise
         raise type(error)(f"{str(error).rstrip('.')}. {remedy}") from error
-    _check_finite(estimator, X, column_names(original))
+    check_finite(estimator, X, column_names(original), allow_nan=allow_nan)
     return X.copy() if min(X.strides) < 0 else X  # torch reads no array backwards
 
 
@@ -62,10 +66,11 @@ def _remedy(message, X, min_rows):
     return next(known, None) or ("" if "Expected" in message else column_without_numbers(X))
 
 
-def _check_finite(estimator, X, names):
+def check_finite(estimator, X: np.ndarray, names=None, *, allow_nan: bool = False) -> None:
+    """Refuse infinity, and NaN where it is not allowed, by the names of their columns."""
     if np.isfinite(X.sum(dtype=float)):  # one pass without a temporary; the columns are looked at only where it fails
         return
-    bad = ~np.isfinite(X)
+    bad = np.isinf(X) if allow_nan else ~np.isfinite(X)
     if not bad.any():
         return
     i, j = _first(bad)
@@ -156,6 +161,8 @@ def check_bounds(
     bounds, n_features = estimator.bounds, X.shape[1]
     if bounds is None:
         return None, None
+    if isinstance(bounds, Mapping):
+        bounds = _bounds_by_name(estimator, bounds, n_features)
     if len(bounds) == 2 and not any(np.iterable(b) and not isinstance(b, str) for b in bounds):
         bounds = [bounds] * n_features
     if len(bounds) != n_features:
@@ -173,6 +180,18 @@ def check_bounds(
             f"({low[j]}, {high[j]}), first {X[i, j]} at row {i}: widen the 'bounds' parameter, or drop those rows."
         )
     return torch.from_numpy(low), torch.from_numpy(high)
+
+
+def _bounds_by_name(estimator, bounds, n_features):
+    """One pair a column; None for those that are not named."""
+    names = list(getattr(estimator, "feature_names_in_", range(n_features)))
+    for name in bounds:
+        if name not in names:
+            raise ValueError(
+                f"bounds names the column {name!r}, but the columns are {', '.join(map(repr, names[:8]))}"
+                f"{'...' if len(names) > 8 else ''}.{closest(str(name), map(str, names))}"
+            )
+    return [bounds.get(name) for name in names]
 
 
 def _check_pair(pair, j):

@@ -14,13 +14,21 @@ from .. import engine
 from ..engine import threads_for
 from ..flows.distributions.flow_mixture import FlowMixture
 from ..flows.flow import Flow
+from ..flows.regression.stacking import StackedRegression
 from .conversion import converted
 
 ROWS_AT_A_TIME = 16_384
 NODES, REACH = 41, 3.5  # of the trapezoidal rule over normal scores; a tail beyond, unseen, may have no mean at all
 NODES_OF_SEVERAL = 64  # points of a scrambled Sobol sequence, for several targets
 MAX_STEPS = 60
+WORK_OF_LOCATION = 20_000  # operations of a row, about
 ACCURACY = 1e-9  # of the distribution function at a quantile
+
+
+def predictions(location: StackedRegression, X: np.ndarray) -> np.ndarray:
+    """What a location gives for rows ``X`` (n, p), in double precision; shape (n, k + k n_models)."""
+    with torch.inference_mode(), threads_for(len(X) * WORK_OF_LOCATION):
+        return location(torch.tensor(X, dtype=torch.float64)).numpy()
 
 
 class Predictive:

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..flows.bijections.context_location import ContextLocation
+from ..flows.bijections.embedded_context import EmbeddedContext
 from ..flows.bijections.standardize import Standardize
 from ..flows.distributions.distribution import Distribution
+from ..flows.distributions.mixed_distribution import MixedDistribution
+from ..flows.regression.stacking import StackedRegression
 from .errors import FileFormatError
 
 Check = Callable[[Any], bool]
@@ -20,6 +24,11 @@ Check = Callable[[Any], bool]
 def is_flow(value: Any) -> bool:
     """A density."""
     return isinstance(value, Distribution)
+
+
+def is_location(value: Any) -> bool:
+    """Models of the conditional mean."""
+    return isinstance(value, StackedRegression)
 
 
 def is_count(value: Any) -> bool:
@@ -115,5 +124,14 @@ def n_trained(flow: Distribution) -> int:
 
 
 def columns_of(flow: Distribution) -> int | None:
-    """Number of columns of a fitted flow, whose first links always bring columns to one scale."""
+    """Number of columns of a fitted flow, whose first links always bring columns to one scale, or are one for each."""
+    mixed = next((module for module in flow.modules() if isinstance(module, MixedDistribution)), None)
+    if mixed is not None:
+        return len(mixed.n_categories)
     return next((len(module.scale) for module in flow.modules() if isinstance(module, Standardize)), None)
+
+
+def reach_into_context(flow: Distribution) -> int:
+    """How many columns a context must have, so that every module finds those that it picks."""
+    picking = (module for module in flow.modules() if isinstance(module, ContextLocation | EmbeddedContext))
+    return 1 + max((int(module.columns.max()) for module in picking if module.columns is not None), default=-1)

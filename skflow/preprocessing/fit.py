@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..flows.bijections.bijection import Bijection
 from ..flows.bijections.bounded import Bounded
 from ..flows.bijections.chain import Chain
+from ..flows.bijections.columnwise import Columnwise
 from ..flows.bijections.log_tails import log_tails
 from ..flows.bijections.marginal_gaussianization import MarginalGaussianization
 from ..flows.bijections.standardize import (
@@ -21,7 +23,7 @@ from ..flows.bijections.standardize import (
     mean_and_deviation,
     root_mean_square,
 )
-from .marginals import MAX_ROWS, MAX_ROWS_TO_COMPARE, far_from_normal, fit_marginals
+from .marginals import ALL_LEVELS, LEVELS, MAX_ROWS, MAX_ROWS_TO_COMPARE, far_from_normal, fit_marginals
 
 TAIL = 5.0  # standard deviations, where the logarithmic tails begin
 WINSORISED_TAIL = 100.0  # where they begin if the scale is winsorised
@@ -32,7 +34,13 @@ CONSTANT = 0.01  # of its value is the spread of a constant column
 
 @torch.no_grad()
 def fit_preprocessing(
-    x: Tensor, rows: np.ndarray, low: Tensor | None, high: Tensor | None, *, kind: str = "gaussianized"
+    x: Tensor,
+    rows: np.ndarray,
+    low: Tensor | None,
+    high: Tensor | None,
+    *,
+    kind: str = "gaussianized",
+    levels: Sequence[tuple[int, float]] = LEVELS,
 ) -> Chain:
     """Bounds, scale, columns far from normal turned normal, and tails pulled in, so that no square overflows.
 
@@ -46,6 +54,8 @@ def fit_preprocessing(
         "gaussianized" scales by quantiles and Gaussianizes the columns that gain from it;
         "linear", by mean and standard deviation, keeps straight lines between rows straight; so does "winsorised", by
         median and winsorised deviation of all rows, which a twentieth of outliers at each end does not move.
+    levels : sequence of (fineness, least gain)
+        See `far_from_normal`.
     """
     some = x[rows if kind == "winsorised" else rows[:MAX_ROWS_TO_SCALE]]
     links: list[Bijection] = []
@@ -55,11 +65,35 @@ def fit_preprocessing(
     scale = _winsorised(some) if kind == "winsorised" else Standardize.fit(some, robust=kind == "gaussianized")
     links.append(scale)
     if kind == "gaussianized":
-        parts = far_from_normal(scale(some[:MAX_ROWS_TO_COMPARE])[0])
+        parts = far_from_normal(scale(some[:MAX_ROWS_TO_COMPARE])[0], levels)
         z = Chain(links)(x[rows[:MAX_ROWS]])[0] if parts else None
         links.extend(fit_marginals(z, *part) for part in parts)
     tail = WINSORISED_TAIL if kind == "winsorised" else TAIL
     return Chain([*links, log_tails(torch.full_like(some[0], tail), low, high)])
+
+
+@torch.no_grad()
+def fit_columnwise(x: Tensor, numbers: Tensor, rows: np.ndarray, low: Tensor | None, high: Tensor | None) -> Columnwise:
+    """Bounds, scale, normal scores and tails of every column of numbers, from what is observed in it.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        NaN where nothing is observed.
+    numbers : Tensor of shape (d,), bool
+    rows : ndarray of int
+        In random order.
+    low, high : Tensor of shape (d,) or None
+    """
+    maps: list[Bijection] = []
+    columns = numbers.nonzero()[:, 0]
+    for j in columns.tolist():
+        some = x[rows, j]
+        some = some[~some.isnan()][:, None]
+        some = some if len(some) else some.new_zeros(1, 1)
+        bounds = (None, None) if low is None else (low[j : j + 1], high[j : j + 1])
+        maps.append(fit_preprocessing(some, np.arange(len(some)), *bounds, levels=ALL_LEVELS))
+    return Columnwise(columns, maps)
 
 
 def is_gaussianized(preprocessing: Chain) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,7 +12,9 @@ from ..flows.bijections.marginal_gaussianization import LOG_2PI, MarginalGaussia
 
 MIN_ROWS = 30
 MIN_GAIN = 0.01  # nats a row by which a spline must beat a normal distribution on rows that it has not seen
-MIN_GAIN_OF_FINE, FINE = 0.1, 4  # nats a row by which more knots must beat fewer, and how many times as many
+# How many times as many knots as a smooth density asks for, and by how many nats a row they must beat fewer.
+LEVELS = (1, MIN_GAIN), (4, 0.1)
+ALL_LEVELS = (1, MIN_GAIN), (2, MIN_GAIN), (4, MIN_GAIN), (8, MIN_GAIN), (16, MIN_GAIN)
 MAX_ROWS_TO_COMPARE = 4_000
 MAX_ROWS_TO_SCORE = 1_000  # of each half, when splines are compared with normal distributions
 MAX_ROWS = 200_000  # quantiles of a larger table are read off a regular subsample
@@ -18,32 +22,37 @@ MIN_STEP = 1e-6  # least distance between knots, in units of the column's spread
 MAX_TAIL_INDEX = 1.5
 
 
-def far_from_normal(x: Tensor) -> list[tuple[Tensor, int]]:
+def far_from_normal(x: Tensor, levels: Sequence[tuple[int, float]] = LEVELS) -> list[tuple[Tensor, int]]:
     """Numbers of the columns that gain from being Gaussianized, by how fine their splines are to be.
 
     Parameters
     ----------
     x : Tensor of shape (n, d)
         Rows in random order, each column with a spread of about one.
+    levels : sequence of (fineness, least gain)
+        A column has to gain as much over what it had so far, and at the first of them to be Gaussianized at all.
 
     Returns
     -------
     list of (columns, fineness)
         Columns (c,), where a spline fitted to one half of the rows gives the other half a higher likelihood than a
-        normal distribution does, and of them, with more knots, those where these raise it once more, by much: columns
-        with values of very different scales. None of the parts is empty.
+        normal distribution does, and, for the finer ones, than one with fewer knots: columns with values of very
+        different scales. None of the parts is empty.
     """
     if len(x) < MIN_ROWS:
         return []
     n_half = min(len(x), MAX_ROWS_TO_COMPARE) // 2
     halves = x[:n_half], x[n_half : 2 * n_half]
     train, test = torch.cat(halves, 1), torch.cat(halves[::-1], 1)[:MAX_ROWS_TO_SCORE]
-    normal, coarse, fine = (
-        torch.cat(score.chunk(2, 1)) for score in (_normal(train, test), *(_spline(train, test, k) for k in (1, FINE)))
-    )
-    gaining, uneven = _gains(coarse - normal, MIN_GAIN), _gains(fine - coarse, MIN_GAIN_OF_FINE)
-    parts = ((gaining & ~uneven, 1), (gaining & uneven, FINE))
-    return [(columns, k) for mask, k in parts if len(columns := torch.arange(x.shape[1], device=x.device)[mask])]
+    best = torch.cat(_normal(train, test).chunk(2, 1))
+    fineness = torch.zeros(x.shape[1], dtype=torch.long, device=x.device)
+    for level, least in levels:
+        score = torch.cat(_spline(train, test, level).chunk(2, 1))
+        gaining = _gains(score - best, least) & ((fineness > 0) | (level == levels[0][0]))
+        fineness[gaining] = level
+        best = torch.where(gaining, score, best)
+    columns = torch.arange(x.shape[1], device=x.device)
+    return [(columns[fineness == level], level) for level, _ in levels if (fineness == level).any()]
 
 
 def _gains(gain, least):

@@ -66,8 +66,12 @@ class DensityFitting(Fitting):
         """Train from the best of several starts; of a small table then once more on all rows."""
         winner = select(self._candidates(self.folds), self.plan, self.on_iteration)
         fit = winner.finish()
+        self._finished(winner)
         few = len(self.table) < np.clip(hp.ROWS_TO_REFIT_PER_COLUMN * self.n_features, *hp.ROWS_TO_REFIT)
         return self._on_all_rows(fit, winner.kind) if few and len(self.folds[0].held_out) else fit
+
+    def _finished(self, winner: Candidate) -> None:
+        """Told of the best start in its best state, before it is trained again on all rows."""
 
     def further(self, flow: Distribution, optimizer_state: tuple | None) -> Fit:
         """Train a fitted flow further; its preprocessing stays."""

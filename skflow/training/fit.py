@@ -96,6 +96,8 @@ class Fitting:
     on_iteration : callable
         Told of the `Fit` after every pass; true stops it.
     context : ndarray of shape (n, n_context), optional
+    n_categories : ndarray of shape (d,), int, optional
+        Of every column; zero for numbers, which all are by default.
     """
 
     dequantised = True  # whether ties are smoothed
@@ -111,6 +113,7 @@ class Fitting:
         bounds: tuple[Tensor | None, Tensor | None],
         on_iteration: Callable[[Fit], bool] = lambda fit: False,
         context: np.ndarray | None = None,
+        n_categories: np.ndarray | None = None,
     ):
         self.estimator = estimator
         self.seed = seed
@@ -119,7 +122,9 @@ class Fitting:
         self.on_iteration = on_iteration
         self.dtype = torch.float32 if X.dtype == np.float32 else torch.float64
         self.rng = np.random.RandomState(seed)
-        self.table = Table(X, weight, groups, context, self.rng, dequantised=self.dequantised)
+        self.n_categories = n_categories
+        numbers = None if n_categories is None else n_categories == 0
+        self.table = Table(X, weight, groups, context, self.rng, dequantised=self.dequantised, numbers=numbers)
 
     def from_scratch(self) -> Fit:
         """Fit to the table and nothing else."""

@@ -175,3 +175,23 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
         tol=float(estimator.tol),
         kernels=n * d >= MIN_COMPILED,
     )
+
+
+# Latent trees, for tables of categories and holes
+TREE_STATES = 4, 8, 16, 32, 64  # of every column, to try
+ROWS_PER_STATE = 8
+TREE_MAX_ITER, TREE_ITER_TO_CHECK, TREE_PATIENCE = 200, 5, 20
+TREE_TOL = 1e-4  # nats a row that count as better
+TREE_ROWS = 50_000  # to which trees are fitted; a longer table is thinned out
+TREE_ROWS_AT_A_TIME = 4096
+TREE_ROWS_TO_COMPARE = 5_000  # from which the tree's structure and its start are read
+TREE_CLASSES = 10  # of a number, where its mutual information with others is estimated
+SOFTNESS = 0.1  # share of a state that starts anywhere
+PSEUDO_COUNT = 0.5  # of every known category
+UNSEEN_ROWS = 0.5  # for which all unknown categories of a column count together
+PSEUDO_COUNT_OF_STATES, PSEUDO_COUNT_OF_CATEGORIES, PSEUDO_COUNT_OF_MEAN = 1.0, 1.0, 0.1
+PSEUDO_COUNT_OF_VARIANCE, PRIOR_VARIANCE = 5.0, 0.1
+LOSS_TO_STOP = 0.3  # nats a row by which more states lose to fewer, and still more are not tried
+LEAST_TREE_WEIGHT = 0.02  # a tree that counts for less is left out
+DRAWS_TO_WEIGH = 16  # of what is missing from a row held out
+STACKING_STEPS, STACKING_PSEUDO_ROWS = 100, 5.0  # of expectation-maximisation, and rows that the prior counts for

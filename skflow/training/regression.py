@@ -15,11 +15,12 @@ from ..flows.bijections.chain import Chain
 from ..flows.bijections.context_location import ContextLocation
 from ..flows.distributions.flow_mixture import FlowMixture
 from ..flows.registry import FLOWS
+from ..flows.regression.stacking import StackedRegression
 from . import hyperparameters as hp
 from .density import DensityFitting
 from .fit import Fit, Fitting
 from .initialization import build_layers
-from .location import Location
+from .location import TreesOf, fit_location
 from .selection import select
 from .table import Fold
 
@@ -102,13 +103,13 @@ class RegressionFit(Fit):
 
     Attributes
     ----------
-    location : Location
+    location : StackedRegression
         Whose predictions, in front of the features, are the context of the flow.
     context : ndarray of shape (n, n_context)
         Of the training rows, by predictions that have not seen them.
     """
 
-    location: Location | None = None
+    location: StackedRegression | None = None
     context: np.ndarray | None = None
 
 
@@ -117,7 +118,16 @@ class RegressionFitting(Fitting):
 
     Every flow is blind to one fold of the rows. The weights of the two kinds are those of highest likelihood on rows
     that the flows have not seen: stacking of densities (Yao, Vehtari, Simpson & Gelman 2018, eq. 4).
+
+    Parameters
+    ----------
+    trees_of : callable
+        See `skflow.training.location.fit_location`.
     """
+
+    def __init__(self, *args, trees_of: TreesOf, **kwargs):
+        self.trees_of = trees_of
+        super().__init__(*args, **kwargs)
 
     def from_scratch(self) -> RegressionFit:
         """Fit the regression, then the flows, then their weights."""
@@ -127,8 +137,8 @@ class RegressionFitting(Fitting):
             targets, log_abs_det = first(table.x)
         n_folds = min(hp.FOLDS_OF_FEW if len(table) < hp.FEW else hp.FOLDS, table.n_groups)
         fold = (self.rng.permutation(table.n_groups) % n_folds)[table.group]
-        location = Location()
-        context = np.hstack([location.fit(X, targets.numpy(), fold, table.weight, self.rng), X])
+        location, blind = fit_location(X, targets.numpy(), fold, table.weight, self.rng, self.trees_of)
+        context = np.hstack([blind, X])
         numbers, n_predictions = np.arange(context.shape[1]), context.shape[1] - X.shape[1]
         residual = ContextLocation(torch.arange(targets.shape[1]))
         everywhere = np.full(len(table.present), -1)

@@ -37,6 +37,8 @@ class Table:
     rng : RandomState
     dequantised : bool, default=True
         Whether ties are smoothed.
+    numbers : ndarray of shape (d,), bool, optional
+        Which columns are numbers, by default all; the others are codes of categories.
 
     Attributes
     ----------
@@ -58,18 +60,19 @@ class Table:
         rng: np.random.RandomState,
         *,
         dequantised: bool = True,
+        numbers: np.ndarray | None = None,
     ):
         self.present = np.ones(len(X), dtype=bool) if weight is None else weight > 0
         if not self.present.all():
             X, weight = X[self.present], weight[self.present]
             groups, context = (None if v is None else v[self.present] for v in (groups, context))
-        self.x = dequantise(X, rng) if dequantised else torch.tensor(X, dtype=torch.float64)
+        self.x = dequantise(X, rng, numbers) if dequantised else torch.tensor(X, dtype=torch.float64)
         self.weight: np.ndarray | None = None
         if weight is not None:
             self.weigh(weight)
         self.context = None if context is None else torch.tensor(context, dtype=torch.float64)
         self.rng = rng
-        self.group = groups_of_copies(X if context is None else np.hstack([X, context]), groups)
+        self.group = groups_of_copies(np.nan_to_num(X) if context is None else np.hstack([X, context]), groups)
         self.n_groups = int(self.group.max()) + 1
 
     def __len__(self) -> int:

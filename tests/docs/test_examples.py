@@ -26,6 +26,7 @@ def test_the_examples_are_found():
     assert len(EXAMPLES) >= 9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path, monkeypatch):
     for module in (skflow.training.classification, skflow.training.density, skflow.training.ensemble):

@@ -69,6 +69,7 @@ def search(table):
     return found
 
 
+@pytest.mark.long
 def test_grid_search_over_depth_and_flow_in_two_processes(search):
     assert set(search.best_params_) == {"depth", "flow"}
     assert np.isfinite(search.cv_results_["mean_test_nats"]).all()

@@ -61,6 +61,7 @@ def test_mean_and_spread_are_near_the_truth(one):
     assert np.median(np.abs(std / spread - 1)) < 0.25
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bounds", [None, [(0, None)], [(-1, 5)]])
 @pytest.mark.parametrize("flow", ["nsf", "maf", "gaussianization", "planar"])
 def test_a_density_is_normalised_and_has_the_cdf_and_moments_that_are_told(flow, bounds):
@@ -106,6 +107,7 @@ def test_samples_follow_the_density(one):
     np.testing.assert_array_equal(samples, one.sample(X, 4000, random_state=0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 def test_intervals_cover_new_rows_at_the_stated_rate(one, coverage):
     X, y, _, _ = draw(2000, 4)
@@ -174,6 +176,7 @@ def test_the_unit_of_the_target_shifts_the_log_density():
     np.testing.assert_allclose(scores[0] - scores[1], np.log(1024), rtol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -221,6 +224,7 @@ def test_fits_are_reproducible():
     np.testing.assert_array_equal(*(fit.predict(X) for fit in fits))
 
 
+@pytest.mark.long
 def test_in_pipelines_searches_and_wrappers():
     X, y, _, _ = draw(120)
     frame = pd.DataFrame(X, columns=["a", "b"])
@@ -270,6 +274,7 @@ def test_the_torch_module_gives_the_same_density(one):
     np.testing.assert_allclose(direct.numpy(), one.score_samples(X, y), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.long
 def test_a_row_does_not_depend_on_those_beside_it(one):
     X, y, _, _ = draw(40, 7)
     order = np.random.RandomState(0).permutation(40)

@@ -4,6 +4,8 @@ import pytest
 from sklearn.base import is_regressor
 from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
 
+from skflow import FlowImputer
+
 from ..helpers import ALL, quick
 
 MINI_BATCHES = (
@@ -24,6 +26,7 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [quick(cls) for cls in ALL]
+    + [FlowImputer(quick(), random_state=0)]
     + [quick(cls, flow="realnvp", depth=2, base="normal", early_stopping=False) for cls in ALL],
     expected_failed_checks=expected_failures,
 )

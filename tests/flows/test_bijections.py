@@ -36,6 +36,7 @@ from skflow.flows import (
     Sylvester,
     build_flow,
 )
+from skflow.flows.bijections.columnwise import Columnwise
 from skflow.flows.univariate.root import bracketed_root, solve_monotone
 
 HIDDEN = (16,)
@@ -75,6 +76,19 @@ def _embedded(d, c):
     return EmbeddedContext(Chain([ActNorm(d), MaskedAutoregressive(d, c, Affine(), HIDDEN)]), embedding)
 
 
+def _columnwise(d, c):
+    maps = [
+        Chain(
+            [
+                Standardize(torch.tensor([0.5 * j]), torch.tensor([1.0 + j])),
+                LogTails(torch.tensor([-1.0]), torch.ones(1)),
+            ]
+        )
+        for j in range(d)
+    ]
+    return Columnwise(torch.arange(d), maps)
+
+
 # Bijections: name -> (builder of (n_features, n_context), starts as the identity, conditions on a context)
 BIJECTIONS = {
     "permutation": (lambda d, c: Permutation.random(d), False, False),
@@ -85,6 +99,7 @@ BIJECTIONS = {
     "log tails": (lambda d, c: LogTails(torch.full((d,), -1.0), torch.full((d,), 0.5)), False, False),
     "bounded": (_bounded, False, False),
     "marginal": (_marginal, False, False),
+    "columnwise": (_columnwise, False, False),
     "elementwise": (lambda d, c: Elementwise(d, c, Affine(), HIDDEN), True, True),
     "coupling": (lambda d, c: Coupling(d, c, Affine(), HIDDEN), True, True),
     "autoregressive": (lambda d, c: MaskedAutoregressive(d, c, Affine(), HIDDEN), True, True),
@@ -318,6 +333,7 @@ def test_residual_round_trip_of_random_draws(layer):
     assert worst < 1e-9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("n_context", [0, 3], ids=["free", "context"])
 @torch.no_grad()
@@ -334,6 +350,7 @@ def test_depth_32(name, n_context):
     torch.testing.assert_close(log_abs_det_back, -log_abs_det, atol=1e-9, rtol=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("depth", [1, 4])
 def test_adversarial_weights(name, depth):

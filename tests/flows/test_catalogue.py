@@ -30,6 +30,7 @@ def split(table):
     return train_test_split(TABLES[table], test_size=0.3, random_state=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize(
     ("table", "base"),
@@ -63,6 +64,7 @@ def test_student_t_base_falls_off_as_a_power():
     assert np.isfinite(density.score_samples(np.array([[1e3], [1e9]]))).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in FLOWS if FLOWS[name].ordered])
 def test_order_agnostic_average_beats_its_members(name):
     """Jensen's inequality, row by row: the log of a mean is at least the mean of the logs."""

@@ -66,6 +66,7 @@ def test_sample_draws_from_a_generator(density):
     assert not np.isin(density.sample(5, random_state=rng), density.sample(5, random_state=rng)).any()
 
 
+@pytest.mark.long
 def test_samples_follow_the_density(fitted):
     """The mean log-density of samples is minus the entropy: two ways to it must agree."""
     X = fitted.sample(4000, random_state=0)

@@ -83,6 +83,7 @@ def test_masked_weights_are_not_counted(fitted):
     assert fitted.flow_.n_parameters() <= sum(p.numel() for p in fitted.flow_.parameters()) - masked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("base", ["normal", "mixture"])
 @pytest.mark.parametrize("flow", ["made", "maf", "nice", "nsf", "nsf-coupling", "realnvp"])
 def test_counted_parameters_are_those_that_matter(flow, base, table):

@@ -75,6 +75,7 @@ def test_one_fill_value_in_a_column_of_ties(kind):
     assert np.mean((S > low - 2) & (S < high + 2)) > 0.97
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n", [60, 150, 300])
 @pytest.mark.parametrize("value", [10, 30, 1e4, 1e12])
 def test_a_gross_error_in_the_table_is_flagged(n, value):

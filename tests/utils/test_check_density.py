@@ -306,6 +306,7 @@ GRID = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "d", "n_context", "base"), GRID)
 def test_every_flow(name, d, n_context, base):
     estimator = GivenContext(name, d, n_context, base)

@@ -23,7 +23,8 @@ class ClassWhitening(Bijection):
     def __init__(self, means: Tensor, precision_factors: Tensor):
         super().__init__()
         self.register_buffer("means", means)
-        self.register_buffer("precision_factors", precision_factors)
+        # By rows in memory, on which the rounding of a product depends: as a copy or a file has it.
+        self.register_buffer("precision_factors", precision_factors.contiguous())
 
     def forward(self, x, context=None):
         def whiten(rows, mean, factor):

@@ -66,3 +66,29 @@ class FlowMixture(Distribution):
             for k, some in zip(drawn, rows)
         ]
         return torch.cat(parts)[torch.argsort(torch.cat(rows)).to(parts[0].device)]
+
+    @torch.no_grad()
+    def fill(self, x: Tensor, noise: Tensor, row: Tensor | None = None) -> Tensor:
+        """Draw what is NaN in rows from its distribution given the rest of the row; the members have to know how.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+        noise : Tensor of shape (m, d + 1, 2)
+            Uniform numbers: what a member asks for, and the first of the last two chooses the member.
+        row : Tensor of shape (m,), int, optional
+            Which row each of the m draws completes; by default one each.
+
+        Returns
+        -------
+        Tensor of shape (m, d)
+        """
+        row = torch.arange(len(x), device=x.device) if row is None else row
+        share = torch.softmax(self.member_log_prob(x) + self.weights.log().to(x), 1).cumsum(1)[row]
+        member = (noise[:, -1, :1] * share[:, -1:] > share).sum(1).clamp_max(len(self.members) - 1)
+        filled = x.new_empty(len(row), x.shape[1])
+        for k in member.unique().tolist():
+            chosen = (member == k).nonzero()[:, 0]
+            needed, place = row[chosen].unique(return_inverse=True)
+            filled[chosen] = self.members[k].fill(x[needed], noise[chosen, :-1], place)
+        return filled

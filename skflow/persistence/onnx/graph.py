@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 OPSET, IR_VERSION = 17, 8
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 NUMBERS = {torch.float32: 1, torch.int64: 7, torch.int32: 6, torch.bool: 9, torch.float64: 11}  # ONNX's names of types
 
 
@@ -59,7 +60,15 @@ class Graph:
         """A value in another type."""
         return self.node("Cast", name, to=NUMBERS[dtype])
 
-    def model(self, inputs: dict[str, int], output: str, of: tuple[str, torch.dtype, list], doc: str):
+    def labels(self, labels: np.ndarray, places: str) -> tuple[str, int]:
+        """The labels at some places, and ONNX's name of their type."""
+        from onnx import helper, numpy_helper
+
+        array = labels.astype(object) if labels.dtype.kind in "OSU" else labels
+        self._initializers.append(numpy_helper.from_array(array, name := self._name()))
+        return self.node("Gather", name, places), helper.np_dtype_to_tensor_dtype(array.dtype)
+
+    def model(self, inputs: dict[str, int], output: str, of: tuple[str, int, list], doc: str):
         """The finished model, checked.
 
         Parameters
@@ -69,22 +78,23 @@ class Graph:
         output : str
             Its name.
         of : tuple
-            The value, type and shape of the output.
+            The value, ONNX's name of the type, and shape of the output.
         doc : str
         """
         import onnx
         from onnx import helper
 
-        value, dtype, shape = of
+        value, kind, shape = of
         self._nodes.append(helper.make_node("Identity", [value], [output]))
         into = [
             helper.make_tensor_value_info(name, NUMBERS[torch.float32], ["n", width] if width else ["n"])
             for name, width in inputs.items()
         ]
-        out = [helper.make_tensor_value_info(output, NUMBERS[dtype], shape)]
+        out = [helper.make_tensor_value_info(output, kind, shape)]
         graph = helper.make_graph(self._nodes, "skflow", into, out, self._initializers, doc_string=doc)
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="skflow"
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == ML_DOMAIN for node in self._nodes):
+            opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="skflow")
         onnx.checker.check_model(model)
         return model

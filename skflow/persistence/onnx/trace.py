@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .graph import Graph
+from .graph import NUMBERS, Graph
 from .operators import OPERATORS
 
 
@@ -129,7 +130,14 @@ def _prime_above(n: int) -> int:
 
 
 @torch.no_grad()
-def traced(function: Callable[..., Tensor], inputs: Mapping[str, int], largest: int, output: str, doc: str):
+def traced(
+    function: Callable[..., Tensor],
+    inputs: Mapping[str, int],
+    largest: int,
+    output: str,
+    doc: str,
+    labels: np.ndarray | None = None,
+):
     """The ONNX model of a function of rows.
 
     Parameters
@@ -143,6 +151,8 @@ def traced(function: Callable[..., Tensor], inputs: Mapping[str, int], largest: 
     output : str
     doc : str
         What stands in the model about it.
+    labels : ndarray of numbers, booleans or strings, optional
+        Of which the function gives the places.
 
     Raises
     ------
@@ -166,4 +176,7 @@ def traced(function: Callable[..., Tensor], inputs: Mapping[str, int], largest: 
     with tracer:
         result = function(*rows)
     sizes = ["n" if size == n_rows else size for size in result.shape]
-    return graph.model(dict(inputs), output, (tracer.value(result), result.dtype, sizes), doc)
+    value, kind = tracer.value(result), NUMBERS[result.dtype]
+    if labels is not None:
+        value, kind = graph.labels(labels, value)
+    return graph.model(dict(inputs), output, (value, kind, sizes), doc)
