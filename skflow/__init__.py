@@ -14,6 +14,7 @@ from .estimators.density import FlowDensity
 from .estimators.exported import export_onnx
 from .estimators.imputer import FlowImputer
 from .estimators.outlier import FlowOutlierDetector
+from .estimators.posterior import FlowPosterior
 from .estimators.regressor import FlowRegressor
 from .outliers.conformal import benjamini_hochberg
 from .persistence import load
@@ -26,6 +27,7 @@ __all__ = [
     "FlowDensity",
     "FlowImputer",
     "FlowOutlierDetector",
+    "FlowPosterior",
     "FlowRegressor",
     "ForecastDensityDisplay",
     "LatentDisplay",

@@ -34,7 +34,7 @@ FOLDERS = {
     "metrics": ({}, {"numpy"}),
     "estimators": (
         {"utils", "flows", "engine", "outliers", "preprocessing", "training", "inference", "persistence"},
-        {"numpy", "sklearn", "torch"},
+        {"numpy", "sklearn", "torch", "arviz"},
     ),
 }
 # Everything of the network and below can be read by somebody who knows torch and no other package.

@@ -55,33 +55,30 @@ class CrankNicolson:
         tuple of Tensor
             The rows, and what ``log_density`` says of them.
         """
-        programs = {}
-        for flow in (self.near, self.far):
-            forward = engine.forward(flow.bijection, x) or flow.bijection
-            z = forward(x)[0].clone()
-            programs[flow] = forward, engine.inverse(flow.bijection, z) or flow.bijection.inverse
+        maps = {flow: _maps(flow, x) for flow in (self.near, self.far)}
         values = log_density(x)
-        n = len(x)
-        start = programs[self.near][0](x)[0].clone()
+        start = maps[self.near][0](x)[0].clone()
         for step in range(hp.MAX_MOVES):
             local = (step + 1) % hp.GLOBAL_EVERY != 0
             flow = self.near if local else self.far
-            (forward, inverse), base = programs[flow], flow.base
+            (forward, inverse), base = maps[flow], flow.base
             reference = base.student_log_prob if local else base.log_prob
             z, log_abs_det = forward(x)
             of_x = reference(z) + log_abs_det
-            proposal = self._local(base, z) if local else base.sample(n, None, self.generator)
+            proposal = self._local(base, z) if local else base.sample(len(x), None, self.generator)
             x_new, log_abs_det = inverse(proposal)
             x_new = x_new.clone()
             new = log_density(x_new)
-            ratio = (new[0] - reference(proposal) + log_abs_det - values[0] + of_x).nan_to_num(nan=-torch.inf)
-            accepted = torch.rand(n, generator=self.generator, dtype=z.dtype).log() < ratio
+            ratio = (new[0] - reference(proposal) + log_abs_det - values[0] + of_x).nan_to_num(
+                nan=-torch.inf, neginf=-torch.inf, posinf=torch.inf
+            )
+            accepted = torch.rand(len(x), generator=self.generator, dtype=z.dtype).log() < ratio
             x = torch.where(accepted[:, None], x_new, x)
             values = tuple(torch.where(accepted, a, b) for a, b in zip(new, values))
             if local:
                 share = float(ratio.clamp_max(0).exp().mean())
                 self.step = min(hp.MAX_STEP, self.step * math.exp(share - hp.ACCEPTED))
-            if step + 1 >= hp.MIN_MOVES and _correlation(start, programs[self.near][0](x)[0]) < hp.CORRELATION:
+            if step + 1 >= hp.MIN_MOVES and _correlation(start, maps[self.near][0](x)[0]) < hp.CORRELATION:
                 break
         return x, *values
 
@@ -98,7 +95,14 @@ class CrankNicolson:
         return base.from_white((1 - step.square()).sqrt() * e + step * noise, k)
 
 
+def _maps(flow, like):
+    """Of a flow's bijection, both directions."""
+    forward = engine.forward(flow.bijection, like) or flow.bijection
+    z = forward(like)[0].clone()
+    return forward, engine.inverse(flow.bijection, z) or flow.bijection.inverse
+
+
 def _correlation(a, b):
-    """Between rows then and now, the mean over columns."""
+    """Between rows then and now, the greatest over the columns."""
     a, b = a - a.mean(0), b - b.mean(0)
     return float(((a * b).mean(0) / (a.square().mean(0) * b.square().mean(0)).sqrt().clamp_min(1e-300)).max())

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import hyperparameters as hp
+from .importance_weights import effective_sample_size, log_mean
+
+LEAST_BETA = 1e-12  # above zero
+
+
+@dataclass
+class Generation:
+    """What a round of a sampler has come to, for those who follow it.
+
+    Attributes
+    ----------
+    number : int
+    beta : float
+        The inverse temperature.
+    n_evaluations : int
+    n_effective : float
+        Rows at that temperature.
+    """
+
+    number: int
+    beta: float
+    n_evaluations: int
+    n_effective: float
 
 
 class PersistentSample:
@@ -68,12 +92,12 @@ class PersistentSample:
 
     def log_weights(self, beta: float = 1.0) -> Tensor:
         """Of all rows at an inverse temperature, shape (n,); the log of their mean is the log-constant there."""
-        value = tempered_log_density(self.on_reference, self.on_target, torch.tensor(beta)) - self._log_mixture
-        return value.nan_to_num(nan=-torch.inf)
+        value = tempered_log_density(self.on_reference, self.on_target, beta) - self._log_mixture
+        return value.nan_to_num(nan=-torch.inf, neginf=-torch.inf, posinf=torch.inf)
 
     def log_constant(self, beta: float = 1.0) -> float:
         """Of the tempered density, the mean of all weights."""
-        return float(torch.logsumexp(self.log_weights(beta), 0)) - math.log(len(self))
+        return log_mean(self.log_weights(beta))
 
     def next_beta(self, beta: float, n_effective: float) -> float:
         """The inverse temperature above ``beta``, by bisection, where the effective sample size comes down to that."""
@@ -81,26 +105,20 @@ class PersistentSample:
             return 1.0
         low, high = beta, 1.0
         for _ in range(hp.BISECTIONS):
-            middle = 0.5 * (low + high) if low > 0 else math.exp(0.5 * (math.log(max(low, 1e-12)) + math.log(high)))
+            middle = 0.5 * (low + high) if low > 0 else math.sqrt(LEAST_BETA * high)
             enough = effective_sample_size(self.log_weights(middle)) >= n_effective
             low, high = (middle, high) if enough else (low, middle)
         return low
 
     def resample(self, n: int, beta: float, rng: np.random.RandomState) -> Tensor:
-        """Numbers of ``n`` rows drawn in proportion to their weights, systematically, in random order."""
-        return systematic_resampling(self.log_weights(beta), n, rng)
+        """``n`` rows drawn in proportion to their weights, systematically, in random order."""
+        return self.x[systematic_resampling(self.log_weights(beta), n, rng)]
 
 
-def tempered_log_density(on_reference: Tensor, on_target: Tensor, beta: Tensor) -> Tensor:
+def tempered_log_density(on_reference: Tensor, on_target: Tensor, beta: float | Tensor) -> Tensor:
     """Up to its constant; at zero it is the reference, whatever the target says."""
+    beta = torch.as_tensor(beta, dtype=on_reference.dtype)
     return torch.where(beta > 0, (1 - beta) * on_reference + beta * on_target, on_reference)
-
-
-def effective_sample_size(log_weights: Tensor) -> float:
-    """Kish's (sum w)^2 / sum w^2."""
-    if not log_weights.isfinite().any():
-        return 0.0
-    return float((2 * torch.logsumexp(log_weights, 0) - torch.logsumexp(2 * log_weights, 0)).exp())
 
 
 def systematic_resampling(log_weights: Tensor, n: int, rng: np.random.RandomState) -> Tensor:

@@ -21,11 +21,14 @@ class Target:
         Maps rows, Tensor of shape (n, d), to nats, Tensor of shape (n,); minus infinity outside the support.
     max_evaluations : int
         Rows that may be asked about in all.
+    differentiable : bool, default=False
+        Whether torch can follow ``log_density``.
     """
 
-    def __init__(self, log_density: Callable[[Tensor], Tensor], max_evaluations: int):
+    def __init__(self, log_density: Callable[[Tensor], Tensor], max_evaluations: int, *, differentiable: bool = False):
         self.log_density = log_density
         self.max_evaluations = max_evaluations
+        self.differentiable = differentiable
         self.reserved = 0  # evaluations set aside for what comes last
         self.n_evaluations = 0
         self.n_undefined = 0
@@ -42,6 +45,11 @@ class Target:
         ------
         BudgetExhausted
         """
+        with torch.no_grad():
+            return self.with_gradient(x)
+
+    def with_gradient(self, x: Tensor) -> Tensor:
+        """The same with a graph behind it."""
         if len(x) > self.left:
             raise BudgetExhausted
         self.n_evaluations += len(x)

@@ -7,6 +7,12 @@ import torch
 from skflow.flows.distributions.defensive import DefensiveMixture
 from skflow.flows.distributions.gaussian_mixture import GaussianMixture
 from skflow.flows.distributions.normal import StandardNormal
+from skflow.training.importance_weights import (
+    effective_sample_size,
+    fit_generalised_pareto,
+    log_mean_std,
+    pareto_smoothed,
+)
 from skflow.training.persistent_sampling import PersistentSample, systematic_resampling
 from skflow.training.target import BudgetExhausted, Target
 
@@ -42,3 +48,44 @@ def test_defensive_mixture_is_normalised():
     x = torch.linspace(-2000, 2000, 800_001, dtype=torch.float64)[:, None]
     density = DefensiveMixture(mixture.double(), 5.0, 0.5).log_prob(x).exp()
     assert float(torch.trapezoid(density.detach(), x[:, 0])) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_effective_sample_size_of_equal_weights_is_their_number():
+    assert effective_sample_size(torch.full((7,), -3.0)) == pytest.approx(7)
+
+
+def test_standard_error_is_that_of_repetitions():
+    rng = np.random.RandomState(0)
+    log_weights = torch.tensor(0.5 * rng.randn(400, 1000))
+    spread = float((torch.logsumexp(log_weights, 1)).std())
+    assert log_mean_std(log_weights[0]) == pytest.approx(spread, rel=0.2)
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 1.0])
+def test_shape_of_a_pareto_tail_is_found(k):
+    u = np.random.RandomState(0).uniform(size=5000)
+    excess = np.sort((u**-k - 1) / k)
+    assert fit_generalised_pareto(excess)[0] == pytest.approx(k, abs=0.06)
+
+
+@pytest.mark.parametrize("k", [0.3, 0.9])
+def test_shape_of_weights_is_that_of_their_tail(k):
+    log_weights = -k * np.log(np.random.RandomState(1).uniform(size=20_000))
+    assert pareto_smoothed(log_weights)[1] == pytest.approx(k, abs=0.15)
+
+
+def test_smoothed_weights_keep_their_order_and_greatest():
+    log_weights = np.random.RandomState(0).randn(2000) * 2
+    smoothed, _ = pareto_smoothed(log_weights)
+    order = np.argsort(log_weights)
+    assert (np.diff(smoothed[order]) >= 0).all() and smoothed.max() <= log_weights.max()
+
+
+def test_equal_weights_have_a_light_tail():
+    assert pareto_smoothed(np.full(1000, 2.0))[1] <= 0
+
+
+def test_a_single_draw_that_counts_is_no_tail():
+    log_weights = np.full(1000, -np.inf)
+    log_weights[0] = 0.0
+    assert pareto_smoothed(log_weights)[1] == np.inf
