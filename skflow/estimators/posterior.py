@@ -66,7 +66,7 @@ class FlowPosterior(BaseFlow):
     ----------
     flow, depth, hidden_layer_sizes, n_bins, base, ordering : see below
         The flow that is kept, as in `FlowDensity`.
-    max_evaluations : int, default=200_000
+    max_evaluations : int, default=500_000
         Rows at which ``log_density`` may be evaluated in a fit, at least 10,000.
     vectorized : bool, default=True
         Whether ``log_density`` takes all rows at once, or one row at a time.
@@ -151,7 +151,7 @@ class FlowPosterior(BaseFlow):
     def __init__(
         self,
         *,
-        max_evaluations: int = 200_000,
+        max_evaluations: int = 500_000,
         vectorized: bool = True,
         gradient: bool = True,
         feature_names: Sequence[str] | None = None,
