@@ -180,24 +180,31 @@ class PosteriorFitting:
         target = self.target
         target.reserved = self.n_evidence
         self._begin()
+        self._sample(self._temper)
+        fit, sample = self._fit_and_weigh()
+        ended = self.interrupted or fit.progress.stopped in ("interrupted", "callback")
+        enough = target.differentiable and target.left > 4 * self.n_evidence
+        if not ended and enough and _share(sample) < hp.FINAL_SHARE:
+            self._sample(self._refine, fit.flow, sample)
+            if self.interrupted:
+                fit.progress.stopped = "interrupted"
+                return fit, sample
+            again = self._fit_and_weigh()
+            # It may know of more than the first, and so be the better one though fewer of its draws are effective.
+            if _share(again[1]) >= min(hp.POOR_SHARE, _share(sample)):
+                return again
+        return fit, sample
+
+    def _sample(self, part, *args):
+        """Do a part of the sampling, which the budget or Ctrl-C may end."""
         try:
-            self._temper()
+            part(*args)
         except (BudgetExhausted, Interrupted):
             pass
         except KeyboardInterrupt:
             if not keeps_the_fit():
                 raise
             self.interrupted = True
-        fit, sample = self._fit_and_weigh()
-        ended = self.interrupted or fit.progress.stopped in ("interrupted", "callback")
-        if not ended and target.differentiable and not self._is_good(sample) and target.left > 4 * self.n_evidence:
-            try:
-                self._refine(fit.flow, sample)
-            except (BudgetExhausted, Interrupted):
-                pass
-            again = self._fit_and_weigh()
-            fit, sample = max((fit, sample), again, key=lambda some: effective_sample_size(some[1].log_weights))
-        return fit, sample
 
     def _fit_and_weigh(self):
         """The flow of the estimator, and draws from it."""
@@ -325,7 +332,7 @@ class PosteriorFitting:
                 raise Interrupted
         return fit
 
-    @staticmethod
-    def _is_good(sample):
-        """Whether draws of the fitted flow are good enough as draws of the target."""
-        return effective_sample_size(sample.log_weights) >= hp.FINAL_SHARE * len(sample.x)
+
+def _share(sample):
+    """Of draws of a flow, how many are worth one of the target."""
+    return effective_sample_size(sample.log_weights) / len(sample.x)
