@@ -33,9 +33,13 @@ def log_density(x):
 posterior = FlowPosterior(random_state=0).fit(log_density, n_features=10)
 print(f"{posterior.effective_sample_size_:.0f} of 4000 draws are effective")
 print(f"k of the weights {posterior.pareto_k_:.2f}")
+print(f"log Z {posterior.log_evidence_:.3f}, by quadrature 7.950")
 
 # %%
-# The funnel: the effect of school A against the logarithm of the spread.
+# The funnel: the effect of school A against the logarithm of the spread. Its neck goes
+# on below what is drawn here: by quadrature over mean and spread log Z is 7.950, and
+# 5 % of the density lie below -1.4. No diagnostic knows of what no draw has met; with
+# ``theta = mean + spread * z`` and z as the columns there is no neck to miss.
 
 draws = posterior.resample(4000, random_state=0)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
