@@ -15,6 +15,7 @@ from .estimators.exported import export_onnx
 from .estimators.imputer import FlowImputer
 from .estimators.outlier import FlowOutlierDetector
 from .estimators.parquet import write_parquet
+from .estimators.posterior import FlowPosterior
 from .estimators.regressor import FlowRegressor
 from .outliers.conformal import benjamini_hochberg
 from .persistence import load
@@ -27,6 +28,7 @@ __all__ = [
     "FlowDensity",
     "FlowImputer",
     "FlowOutlierDetector",
+    "FlowPosterior",
     "FlowRegressor",
     "ForecastDensityDisplay",
     "LatentDisplay",

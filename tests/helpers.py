@@ -12,17 +12,20 @@ import skflow
 from skflow.estimators.base import BaseFlow
 from skflow.persistence import registry
 
-ALL = [  # of the family: the imputer is a coat over one of them
+FAMILY = [  # the imputer is a coat over one of them
     cls for name in skflow.__all__ if inspect.isclass(cls := getattr(skflow, name)) and issubclass(cls, BaseFlow)
 ]
+ALL = [cls for cls in FAMILY if cls is not skflow.FlowPosterior]  # fitted to tables; that is fitted to a function
 ESTIMATORS = [cls for cls in ALL if not is_regressor(cls())]  # whose methods ask for rows alone
 SAVABLE = [entry.cls for entry in registry.ESTIMATORS.values()]
+FITTED_TO_TABLES = [cls for cls in SAVABLE if cls in ALL]
 SMALL = {"depth": 1, "hidden_layer_sizes": (8,), "n_bins": 4, "max_iter": 5, "random_state": 0}
 
 
 def quick(cls=skflow.FlowDensity, **params):
     """An estimator whose fit takes a fraction of a second; what is tested with it holds however good the fit is."""
-    return cls(**{**SMALL, **params})
+    few = {"max_evaluations": 20_000} if cls is skflow.FlowPosterior else {}
+    return cls(**{**SMALL, **few, **params})
 
 
 def target(estimator, X):
@@ -37,10 +40,19 @@ def target(estimator, X):
 
 
 def fit_quietly(estimator, X, y=None, **kwargs):
-    """Fit without the warning that so few passes may not be enough; with `target` where a y is required."""
+    """Fit without the warning that so few passes may not be enough; with `target` where a y is required.
+
+    What is fitted to no table is fitted to a density with the table's columns.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        if isinstance(estimator, skflow.FlowPosterior):
+            return estimator.fit(_exponential, X.shape[1])
         return estimator.fit(X, target(estimator, X) if y is None else y, **kwargs)
+
+
+def _exponential(x):
+    return -x.abs().sum(1)
 
 
 def same_flow(a, b):

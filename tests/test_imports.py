@@ -34,7 +34,7 @@ FOLDERS = {
     "metrics": ({}, {"numpy"}),
     "estimators": (
         {"utils", "flows", "engine", "outliers", "preprocessing", "training", "inference", "persistence"},
-        {"numpy", "sklearn", "torch", "pyarrow"},
+        {"numpy", "sklearn", "torch", "pyarrow", "arviz"},
     ),
     "dask": (
         {"utils", "training", "estimators"},

@@ -41,6 +41,8 @@ class Start:
 class DensityFitting(Fitting):
     """Fits a flow with one base distribution, given a context or not: see `Fitting`."""
 
+    kinds: tuple[str, ...] = ("gaussianized", "linear")  # of preprocessing to try
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         table = self.table
@@ -107,7 +109,7 @@ class DensityFitting(Fitting):
         mixtures = name == "mixture" or len(typical[0]) <= hp.MAX_ROWS_FOR_MIXTURES
         judges = [fold.held_out[: None if mixtures else 0] for fold in folds]
         candidates: list[Candidate] = []
-        for kind in ("gaussianized", "linear"):
+        for kind in self.kinds:
             preprocessing = [fit_preprocessing(table.x, rows, *self.bounds, kind=kind) for rows in typical]
             if kind == "gaussianized" and not any(map(is_gaussianized, preprocessing)):
                 continue

@@ -101,6 +101,33 @@ STANDARD_ERRORS = 2.0  # by which a gain in log-loss must be sure for columns to
 MAX_TEMPERATURE = 100.0
 
 
+# Variational inference
+SCALES = tuple(2.0**k for k in range(-8, 13))  # of the reference, that are tried
+DRAWS_PER_SCALE = 64
+REFERENCE_DF, LOGISTIC_DF, LOGISTIC_SCALE = 5.0, 9.0, 1.55  # the latter two as good as uniform between two bounds
+REFERENCE_ROWS = 4000
+N_EFFECTIVE = 2000  # rows to which the next temperature comes down
+GENERATION = 1000  # rows drawn at every temperature, and chains moved where they are not good enough
+GOOD_SHARE = 0.5  # of a generation is its effective sample size where chains are spared
+FINAL_ROWS = 8000  # effective ones, to which the flow is fitted in the end
+MAX_FINAL_SHARE = 0.1  # of all evaluations is their number at most
+PROPOSAL_STEPS = 100  # of the flows at every temperature
+MIN_MOVES, MAX_MOVES, GLOBAL_EVERY = 8, 48, 4  # of every chain
+CORRELATION = 0.4  # with where they were, at which chains have moved enough
+ACCEPTED = 0.25  # share of local moves
+SHORTEST = 0.03  # local move, as a share of the longest
+MOVE_DF, HEAVY, FIRST_STEP, MAX_STEP = 5.0, 0.5, 0.5, 0.95  # degrees of freedom of a proposal's tails, and their share
+BISECTIONS = 50
+MAX_GENERATIONS = 60
+EVIDENCE_ROWS = 4000  # drawn from the finished flow
+MAX_EVIDENCE_SHARE = 0.2  # of all evaluations
+FINAL_SHARE = 0.75  # of these is effective where no flows need be refined
+REFINED_ROWS, REFINED_STEPS, MAX_REFINEMENTS = 4000, 400, 3
+POOR_SHARE = 0.1  # of a generation is effective where this kind of flow is none for the target
+REVERSE_KL_STEPS, REVERSE_KL_ROWS, REVERSE_KL_RATE = 150, 128, 5e-3
+MAX_REVERSE_KL_SHARE = 0.3  # of the evaluations that are left
+
+
 @dataclass(frozen=True)
 class Plan:
     """Hyperparameters of a run, every one resolved to a number.

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TextIO
 
+from .persistent_sampling import Generation
 from .trainer import Progress
 
 WIDTH = 24
@@ -166,3 +167,23 @@ def _duration(seconds):
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class GenerationLines:
+    """One line for every generation of a sampler.
+
+    Parameters
+    ----------
+    stream : file-like, default=sys.stdout
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self.stream = stream or sys.stdout
+
+    def write(self, generation: Generation) -> None:
+        """Say how far the sampler has come."""
+        self.stream.write(
+            f"generation {generation.number}  inverse temperature {generation.beta:.4g}  "
+            f"{generation.n_evaluations} evaluations  {generation.n_effective:.0f} effective draws\n"
+        )
+        self.stream.flush()
