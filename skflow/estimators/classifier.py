@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy import special
 from sklearn.base import ClassifierMixin
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -15,16 +16,24 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import engine
 from ..flows.distributions.class_mixture import ClassMixture
-from ..persistence.attributes import is_number, is_text, numbers
+from ..flows.distributions.mixed_distribution import MixedDistribution
+from ..flows.flow import Flow
+from ..inference.mixed_classes import MixedClasses
+from ..inference.observed import Observed
+from ..persistence.attributes import is_number, is_text, numbers, optional
 from ..persistence.registry import savable
 from ..training.classification import ClassificationFitting
 from ..training.fit import Fit
+from ..training.mixed_classification import MixedClassificationFitting
 from ..utils.global_settings import shield
 from .base import BaseFlow
+from .encoding import TableEncoding, as_table
+from .mixed_tables import MixedTables
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
+from .saved_columns import columns_disagree, is_columns
 from .shards import data_parallel, gathered
-from .sklearn_compat import fit_context, with_callbacks
+from .sklearn_compat import StrOptions, fit_context, with_callbacks
 from .table_kinds import refuse_masked
 from .validation import make_seed
 
@@ -34,6 +43,10 @@ CLASSES = {"classes_": is_text, "class_prior_": numbers("C"), "temperature_": is
 def _disagreement(classifier):
     """As `disagreement`, and of the classes."""
     mixture, n = getattr(classifier.flow_, "base", None), len(classifier.classes_)
+    if isinstance(mixture, MixedDistribution):
+        if len(classifier.class_prior_) != n or int(mixture.n_categories[-1]) != n:
+            return f"it has {n} classes, and a density or priors of others"
+        return columns_disagree(classifier, n_more=1)
     if not isinstance(mixture, ClassMixture):
         return "its flow is no mixture of classes"
     if len(mixture.priors) != n or len(classifier.class_prior_) != n:
@@ -43,8 +56,8 @@ def _disagreement(classifier):
     return disagreement(classifier)
 
 
-@savable({**FITTED, **CLASSES}, MORE, _disagreement)
-class FlowClassifier(ClassifierMixin, BaseFlow):
+@savable({**FITTED, **CLASSES}, {**MORE, "_columns": optional(is_columns)}, _disagreement)
+class FlowClassifier(ClassifierMixin, MixedTables, BaseFlow):
     """Classification by the densities of the classes.
 
     Every class c has a density p(x | c); Bayes' theorem gives the probabilities of the classes, and the marginal
@@ -58,10 +71,15 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
     have not seen decides how much is shrunk, when the flows stop, how much each kind counts, and the temperature T, of
     one at least, that makes the probabilities calibrated [3]_.
 
+    A table with categories or with holes is fitted as `FlowDensity` fits it, the class one more category, and p(x | c)
+    is the density of what is observed of x; T is one.
+
     Parameters
     ----------
     flow : str or callable, default="nsf"
         As in `FlowDensity`; the context of the flow is the class, one-hot.
+    categorical_features : "from_dtype" or array-like, default="from_dtype"
+        As in `FlowDensity`.
     priors : array-like of shape (n_classes,) or None, default=None
         The probabilities pi_c of the classes in the order of `classes_`. None takes their shares of the rows.
     depth, hidden_layer_sizes, n_bins, ordering, bounds : default="auto" or None
@@ -118,14 +136,17 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
     """
 
     _fitting = ClassificationFitting
+    _mixed_fitting = MixedClassificationFitting
     _parameter_constraints: dict = {
         **BaseFlow._parameter_constraints,
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
         "priors": [None, "array-like"],
     }
 
     @adds_to(BaseFlow)
-    def __init__(self, *, priors: ArrayLike | None = None):
+    def __init__(self, *, priors: ArrayLike | None = None, categorical_features: ArrayLike | str = "from_dtype"):
         self.priors = priors
+        self.categorical_features = categorical_features
 
     @shield()
     @data_parallel
@@ -156,7 +177,7 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
             As in `FlowDensity.fit`.
         """
         with self._keep_previous_fit():
-            X, y, sample_weight, _ = gathered(X, y, sample_weight)
+            X, y, sample_weight, _ = gathered(as_table(X), y, sample_weight)
             self._fit_flow(X, y, sample_weight, go_on=False, given=functools.partial(self._one_hot, y))
             self._set_priors()
         return self
@@ -201,16 +222,34 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
             )
 
     def _set_priors(self):
+        if self._fitted_to_mixed:
+            prior = np.exp(self._mixed_classes.log_prior()) if self.priors is None else np.asarray(self.priors, float)
+            self.class_prior_ = prior / prior.sum()
+            return
         mixture = self.flow_.base
         if self.priors is not None:
             mixture.priors = torch.tensor(np.asarray(self.priors, dtype=float) / np.sum(self.priors)).to(mixture.priors)
         self.class_prior_ = mixture.priors.double().numpy().copy()
 
     def _fitted_attributes(self, fit: Fit) -> dict:
-        return {**super()._fitted_attributes(fit), "temperature_": fit.latent.temperature}
+        return {**super()._fitted_attributes(fit), "temperature_": getattr(fit.latent, "temperature", 1.0)}
+
+    @property
+    def _mixed_classes(self) -> MixedClasses:
+        """What answers for a table with categories or holes."""
+        flow = self.flow_
+        observed = Observed(self._evaluator, Flow(flow.bijection, flow.base.trees))
+        return MixedClasses(observed, len(self.classes_))
+
+    def _log_joint(self, X):
+        """Log-density of the rows of a table with categories or holes in every class, and of the class."""
+        with np.errstate(divide="ignore"):  # a prior may be zero
+            return self._mixed_classes.class_log_density(X) + np.log(self.class_prior_)
 
     def _log_posterior(self, X):
         X = self._table(X)
+        if self._fitted_to_mixed:
+            return special.log_softmax(self._log_joint(X), axis=1)
         log_prob = functools.partial(engine.log_prob, kernels=self._kernels)
 
         def posterior(flow, x):
@@ -295,6 +334,8 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
             rows, else float64.
         """
         X = self._table(X)
+        if self._fitted_to_mixed:
+            return special.logsumexp(self._log_joint(X), axis=1)
         log_prob = functools.partial(engine.log_prob, kernels=self._kernels)
 
         def marginal(flow, x):
@@ -327,6 +368,8 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
         if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1. Got {n_samples!r} instead.")
         generator = torch.Generator().manual_seed(make_seed(random_state))
+        if self._fitted_to_mixed:
+            return self._sample_mixed(int(n_samples), y, generator)
         mixture = self.flow_.base
         with torch.no_grad():
             if y is None:
@@ -336,6 +379,15 @@ class FlowClassifier(ClassifierMixin, BaseFlow):
                 z = mixture.sample_of(label, generator)
             X = self.flow_.bijection.inverse(z)[0].numpy()
         return X if y is not None else (X, self.classes_[label.numpy()])
+
+    def _sample_mixed(self, n_samples, y, generator):
+        if y is None:
+            prior = torch.from_numpy(self.class_prior_)
+            label = torch.multinomial(prior, n_samples, replacement=True, generator=generator).numpy()
+        else:
+            label = np.repeat(self._places(y), n_samples)
+        X = TableEncoding(self._columns).decode(self._mixed_classes.sample(label, generator))
+        return X if y is not None else (X, self.classes_[label])
 
     def _places(self, y):
         """Where labels stand in `classes_`."""

@@ -50,10 +50,13 @@ MORE = {
 }
 
 
-def disagreement(estimator) -> str | None:
-    """What contradicts what in a loaded estimator with one flow, as a sentence; None where nothing does."""
+def disagreement(estimator, n_more: int = 0) -> str | None:
+    """What contradicts what in a loaded estimator with one flow, as a sentence; None where nothing does.
+
+    The flow may have some more columns than the table.
+    """
     d, flow, names = estimator.n_features_in_, estimator.flow_, getattr(estimator, "feature_names_in_", None)
-    if columns_of(flow) != d:
+    if columns_of(flow) != d + n_more:
         return f"it has {d} features and a flow of {columns_of(flow)}"
     if names is not None and len(names) != d:
         return f"it has {d} features and {len(names)} names"

@@ -56,17 +56,18 @@ def is_columns(value: Any) -> bool:
     )
 
 
-def columns_disagree(density) -> str | None:
-    """As `disagreement`, and of the columns that a density remembers and those of its flow."""
+def columns_disagree(density, n_more: int = 0) -> str | None:
+    """As `disagreement`, and of the columns that a density remembers and those of its flow, which has some more."""
     columns, base = density._columns, getattr(density.flow_, "base", None)
     if isinstance(base, MixedDistribution):
         if columns is None:
             return "it has forgotten what its columns are"
         encoding = TableEncoding(columns)
-        if encoding.n_categories.tolist() != base.n_categories.tolist():
+        n_columns = len(base.n_categories) - n_more
+        if encoding.n_categories.tolist() != base.n_categories[:n_columns].tolist():
             return "its flow is of other categories"
-        if encoding.indicator.tolist() != base.indicator.tolist():
+        if encoding.indicator.tolist() != base.indicator[:n_columns].tolist():
             return "its flow is of other atoms"
     elif columns is not None and len(columns["columns"]) != density.n_features_in_:
         return "it remembers other columns"
-    return disagreement(density)
+    return disagreement(density, n_more)
