@@ -80,9 +80,9 @@ def work(path):
     """A fit that writes a checkpoint fifty times a second; prints a hash of its scores."""
     torch.set_num_threads(1)
     hp.CHECKPOINT_SECONDS, hp.CHECKPOINT_SHARE = 0.02, 1.0
-    X = np.random.RandomState(0).standard_t(5, size=(3000, 4))
+    X = np.random.RandomState(0).standard_t(5, size=(1000, 3))
     print("ready", flush=True)
-    density = FlowDensity(max_iter=30, random_state=0, checkpoint=path or None).fit(X)
+    density = FlowDensity(depth=1, max_iter=100, random_state=0, checkpoint=path or None).fit(X)
     print(density.score_samples(X).tobytes().hex())
 
 
