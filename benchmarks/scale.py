@@ -29,8 +29,6 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent]
-# or the script beside this one that is called distributed would be taken for the package
 ROWS_AT_A_TIME = 250_000
 MIB = 1024
 

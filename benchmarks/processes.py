@@ -1,6 +1,6 @@
 """Several processes, one fit: what two ranks bring on this machine, and what a model makes of more of them.
 
-    python benchmarks/distributed.py [--rounds 3]
+    python benchmarks/processes.py [--rounds 3]
 
 Prints seconds a pass of one rank and of two, one thread each, for a batch of 2,048 rows of 21 columns, and the
 validation scores that both end with. From the measured parts of a step it then says what more processes would do with a
