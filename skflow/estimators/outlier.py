@@ -13,6 +13,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .. import engine
+from ..flows.bijections.columnwise import Columnwise
 from ..flows.distributions.flow_mixture import FlowMixture
 from ..flows.flow import Flow
 from ..outliers.attribution import repair_contributions, repair_values
@@ -51,7 +52,6 @@ CALIBRATED = {
     "_calibration_weight": numbers("n present"),
     "_typical_log_density": is_number,
     "_repair_values": numbers("d", "values"),
-    "_hole_log_density": numbers("d"),
 }
 
 
@@ -64,10 +64,19 @@ def _disagreement(detector):
         return f"it has folds of {n} rows, and scores or weights of others"
     if n and fold.max() >= len(detector.flow_.base.members):
         return "a fold has no member"
+    if isinstance(detector.flow_.bijection, Columnwise):
+        if detector._columns is None or len(detector._columns["columns"]) != detector.n_features_in_:
+            return "it has forgotten what its columns are"
+        if len(getattr(detector, "_hole_log_density", ())) != detector.n_features_in_:
+            return "it does not know what its columns add"
     return disagreement(detector)
 
 
-@savable({**FITTED, **CALIBRATED}, {**MORE, "_columns": optional(is_columns)}, _disagreement)
+@savable(
+    {**FITTED, **CALIBRATED},
+    {**MORE, "_columns": optional(is_columns), "_hole_log_density": numbers("d")},
+    _disagreement,
+)
 class FlowOutlierDetector(OutlierMixin, MixedTables, BaseFlow):
     """Outlier and novelty detection by the density of normalizing flows.
 

@@ -84,6 +84,8 @@ class FlowPosterior(BaseFlow):
         Weight decay.
     warm_start : bool, default=False
         Has no effect.
+    checkpoint : None
+        Has no effect.
     random_state, device, verbose : see below
         As in `FlowDensity`. ``device`` is where flows are trained; ``log_density`` is given rows on the CPU.
 

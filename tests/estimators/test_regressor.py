@@ -244,7 +244,7 @@ def test_in_pipelines_searches_and_wrappers():
         (lambda r, X, y: r.fit(X, None), "requires y to be passed"),
         (lambda r, X, y: r.fit(X, y[:-1]), "one target for each row of X"),
         (lambda r, X, y: r.fit(X, np.where(y > 0, np.nan, y)), "y contains NaN"),
-        (lambda r, X, y: r.fit(np.where(X > 0, np.nan, X), y), "column 0"),
+        (lambda r, X, y: r.fit(np.where(X > 0, np.inf, X), y), "column 0"),
         (lambda r, X, y: r.set_params(bounds=[(0, None)]).fit(X, y), "column 0 of y has .* outside its bounds"),
         (lambda r, X, y: r.score_samples(X, np.c_[y, y]), "y has 2 targets, but FlowRegressor was fitted to 1"),
         (lambda r, X, y: r.predict_quantiles(X, [0.5, 1.0]), "quantiles must be a number between 0 and 1"),

@@ -46,6 +46,7 @@ def contents(table):
     some.append(fit_quietly(quick(ordering="agnostic", base="student-t"), table))
     some.append(fit_quietly(quick(skflow.FlowOutlierDetector, n_estimators=2), table))
     some += [fit_quietly(quick(cls), table) for cls in (skflow.FlowClassifier, skflow.FlowRegressor)]
+    some.append(fit_quietly(quick(skflow.FlowPosterior), table))
     assert {type(estimator) for estimator in some} == set(SAVABLE)
     return [(to_bytes(estimator), scores(estimator, table[:20])) for estimator in some]
 

@@ -63,7 +63,9 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("cls", SAVABLE)
+@pytest.mark.parametrize(
+    "cls", [pytest.param(cls, marks=pytest.mark.long) if cls is skflow.FlowPosterior else cls for cls in SAVABLE]
+)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind(cls, variant, table, path):
     params, dtype = VARIANTS[variant]
