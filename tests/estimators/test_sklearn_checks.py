@@ -26,7 +26,7 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [quick(cls) for cls in ALL]
-    + [FlowImputer(quick(), random_state=0)]
+    + [FlowImputer(quick(early_stopping=False), random_state=0)]
     + [quick(cls, flow="realnvp", depth=2, base="normal", early_stopping=False) for cls in ALL],
     expected_failed_checks=expected_failures,
 )
