@@ -39,6 +39,8 @@ class DensityDisplay:
         The density of columns i < j, with column i along the second axis.
     points : ndarray of shape (n, k), optional
         Rows to draw over the density.
+    categories : dict of int to list, optional
+        Of the columns that are no numbers: their values, at 0, 1, ... of their grid.
 
     Attributes
     ----------
@@ -66,12 +68,14 @@ class DensityDisplay:
         curves: list[np.ndarray],
         surfaces: dict[tuple[int, int], np.ndarray],
         points: np.ndarray | None = None,
+        categories: dict[int, list] | None = None,
     ):
         self.names = names
         self.grids = grids
         self.curves = curves
         self.surfaces = surfaces
         self.points = points
+        self.categories = categories
 
     @classmethod
     @shield()
@@ -95,7 +99,8 @@ class DensityDisplay:
         estimator : fitted estimator
             With ``score_samples``.
         X : array-like of shape (n, d)
-            Rows that set the range of the axes and are drawn over the density.
+            Rows that set the range of the axes and are drawn over the density. Text, categories and truth values have
+            a bar for each value, and colours beside other columns.
         features : int, str or list of them, default=None
             Columns of the picture; by default all of up to eight.
         given : None, "median" or dict of column to value, default=None
@@ -173,15 +178,18 @@ class DensityDisplay:
         if len(self.names) == 1:
             self.ax_ = axes_for(plt, ax, (4.8, 3.2))
             self._curve(self.ax_, 0, points)
-            self.ax_.set(xlabel=self.names[0], ylabel="density")
+            self.ax_.set(xlabel=self.names[0], ylabel="probability" if self._is_category(0) else "density")
+            self._label(self.ax_.xaxis, 0)
         elif len(self.names) == 2:
             self.ax_ = self._pair_axes(plt) if ax is None else ax
             drawn = self._surface(self.ax_, 0, 1, **style)
             self.ax_.set(xlabel=self.names[0], ylabel=self.names[1])
+            self._label(self.ax_.xaxis, 0)
+            self._label(self.ax_.yaxis, 1)
             if quantity == "log_density":
                 beside = [self.ax_, *self.marginal_ax_[1:]] if self.marginal_ax_ else self.ax_
                 self.ax_.figure.colorbar(drawn, ax=beside, label="log-density (nats)", extend="min")
-            elif legend:
+            elif legend and not self.categories:
                 self._legend(self.ax_, style["levels"], cmap)
         elif ax is not None:
             raise ValueError("A corner plot makes its own figure: leave ax=None, or choose one or two features.")
@@ -201,7 +209,7 @@ class DensityDisplay:
         for side, axis, (a, swap) in ((top, "y", (0, False)), (right, "x", (1, True))):
             self._curve(side, a, True, swap)
             side.tick_params(labelbottom=False, labelleft=False)
-            side.set(**{f"{axis}ticks": [], f"{axis}label": "density"})
+            side.set(**{f"{axis}ticks": [], f"{axis}label": "probability" if self._is_category(a) else "density"})
             side.spines[["top", "right"]].set_visible(False)
         self.marginal_ax_ = [top, right]
         return ax
@@ -220,7 +228,10 @@ class DensityDisplay:
                     panel.set(yticks=[], ylabel="density" if k <= 4 and row == 0 else "")
                 else:
                     self._surface(panel, column, row, **style)
-                panel.set_xlim(self.grids[column][[0, -1]])
+                panel.set_xlim(self._range(column))
+                if column < row:
+                    self._label(panel.yaxis, row)
+                self._label(panel.xaxis, column)
                 panel.tick_params(labelbottom=row == k - 1, labelleft=column == 0 < row, labelsize=8)
                 if row == k - 1:
                     panel.set_xlabel(self.names[column], fontsize=9)
@@ -231,17 +242,24 @@ class DensityDisplay:
     def _curve(self, ax, a, points, swap=False):
         """The density of one column, over a histogram of the rows; ``swap`` turns it by a right angle."""
         grid, curve = self.grids[a], self.curves[a]
+        if self._is_category(a):
+            (ax.barh if swap else ax.bar)(grid, curve, color=BLUE, label="probability")
+            (ax.set_xlim if swap else ax.set_ylim)(0, None)
+            return
         if points and self.points is not None:
-            bins = _bins(self.points[:, a], grid)
-            weights = np.full(len(self.points), 1 / (len(self.points) * (bins[1] - bins[0])))
+            rows = self.points[~np.isnan(self.points[:, a]), a]
+            bins = _bins(rows, grid)
+            weights = np.full(len(rows), 1 / (max(1, len(rows)) * (bins[1] - bins[0])))
             way = "horizontal" if swap else "vertical"
-            ax.hist(self.points[:, a], bins, weights=weights, color="0.85", orientation=way, label="rows")
+            ax.hist(rows, bins, weights=weights, color="0.85", orientation=way, label="rows")
         ax.plot(*((curve, grid) if swap else (grid, curve)), color=BLUE, label="density")
         (ax.set_xlim if swap else ax.set_ylim)(0, None)
 
     def _surface(self, ax, a, b, *, quantity, levels, points, cmap):
         first, second, density = self.grids[a], self.grids[b], self.surfaces[a, b]
-        if quantity == "log_density":
+        if self._is_category(a) or self._is_category(b):
+            drawn = ax.pcolormesh(first, second, density, cmap=cmap, vmin=0, shading="nearest", rasterized=True)
+        elif quantity == "log_density":
             with np.errstate(divide="ignore"):
                 height = np.log(density)
             highest = height.max()
@@ -255,10 +273,37 @@ class DensityDisplay:
         if points and self.points is not None:
             rows = self.points[:: -(-len(self.points) // MAX_POINTS)]
             colour, size = "0.1" if quantity == "mass" else "white", float(np.clip(80 / len(rows) ** 0.5, 2, 5))
-            ax.plot(rows[:, a], rows[:, b], ".", color=colour, markersize=size, alpha=0.6, markeredgewidth=0, zorder=3)
-        ax.set_xlim(first[[0, -1]])
-        ax.set_ylim(second[[0, -1]])
+            ax.plot(
+                self._spread(rows, a),
+                self._spread(rows, b),
+                ".",
+                color=colour,
+                markersize=size,
+                alpha=0.6,
+                markeredgewidth=0,
+                zorder=3,
+            )
+        ax.set_xlim(self._range(a))
+        ax.set_ylim(self._range(b))
         return drawn
+
+    def _is_category(self, a):
+        return a in (self.categories or {})
+
+    def _range(self, a):
+        """What an axis shows: half a step more on either side of categories."""
+        low, high = self.grids[a][[0, -1]]
+        return (low - 0.5, high + 0.5) if self._is_category(a) else (low, high)
+
+    def _spread(self, rows, a):
+        """A column of rows; rows of one category lie beside each other."""
+        if not self._is_category(a):
+            return rows[:, a]
+        return rows[:, a] + np.random.RandomState(1_000 + a).uniform(-0.25, 0.25, len(rows))
+
+    def _label(self, axis, a):
+        if self._is_category(a):
+            axis.set_ticks(self.grids[a], [str(value)[:12] for value in self.categories[a]])
 
     def _legend(self, ax, levels, cmap):
         from matplotlib.patches import Patch

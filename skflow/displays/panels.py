@@ -9,18 +9,29 @@ from numbers import Integral
 import numpy as np
 
 from ..utils.closest import closest
-from ..utils.frames import column_names, frame_like
+from ..utils.frame_columns import column_arrays
+from ..utils.frames import column_names, frame_like, is_frame
 
 MARGIN = 0.12  # of the columns' range, on either side
 SHARE_OUTSIDE = 0.002  # of the rows, on either side, that the picture may leave out
 
 
 class Table:
-    """A table's numbers and names, and tables like it made from other rows."""
+    """A table's numbers and names, and tables like it made from other rows.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, d)
+        Categories by their place, NaN for what is missing.
+    names : list of str
+    categories : dict of int to list
+        Of the columns that are no numbers.
+    """
 
     def __init__(self, X):
         self.original = X
-        self.rows = np.asarray(X, dtype=float)
+        self.categories = _categories(X)
+        self.rows = self.numbers(X)
         if self.rows.ndim != 2 or not len(self.rows):
             raise ValueError(
                 f"X must be a table of at least one row, got shape {self.rows.shape}: pass (some of) the rows that the "
@@ -28,6 +39,16 @@ class Table:
             )
         named = column_names(X)
         self.names = [f"x{j}" for j in range(self.rows.shape[1])] if named is None else [str(name) for name in named]
+
+    def numbers(self, X) -> np.ndarray:
+        """Rows of the same columns as numbers."""
+        if not self.categories:
+            return np.asarray(X, dtype=float)
+        columns = []
+        for j, (_, _, values, _) in enumerate(column_arrays(X)):
+            place = {value: k for k, value in enumerate(self.categories.get(j, ()))}
+            columns.append([place.get(v, np.nan) for v in values] if place else values)
+        return np.array(columns, dtype=float).T
 
     def like(self, rows: np.ndarray):
         """A table of the same type and column names, with other rows."""
@@ -45,6 +66,19 @@ class Table:
         return int(feature) % len(self.names)
 
 
+def _categories(X):
+    if not is_frame(X) and np.asarray(X).dtype.kind not in "OUSb":
+        return {}
+    kinds = [(kind, values) for _, kind, values, _ in column_arrays(X if is_frame(X) else np.asarray(X, dtype=object))]
+    out = {}
+    for j, (kind, values) in enumerate(kinds):
+        observed = {v for v in values.tolist() if v is not None} if values.dtype == object else set()
+        numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in observed)
+        if kind in ("category", "object") and observed and not numeric:
+            out[j] = sorted(observed, key=str)
+    return out
+
+
 def density_panels(
     estimator,
     table: Table,
@@ -58,16 +92,24 @@ def density_panels(
 
     The arguments are those of `DensityDisplay.from_estimator`.
     """
-    grids = [_grid(table.rows[:, j], grid_resolution) for j in columns]
-    if given is not None or len(columns) == len(table.names) <= 2:
+    grids = [
+        np.arange(float(len(table.categories[j])))
+        if j in table.categories
+        else _grid(table.rows[:, j], grid_resolution)
+        for j in columns
+    ]
+    if table.categories and given is not None:
+        raise ValueError("given holds columns of numbers fixed: leave it None for a table with categories.")
+    if given is not None or (len(columns) == len(table.names) <= 2 and not table.categories):
         curves, surfaces = _slices(estimator, table, columns, grids, _point(table, given))
     else:
-        curves, surfaces = _marginals(estimator, columns, grids, n_samples, random_state)
-    return {"names": [table.names[j] for j in columns], "grids": grids, "curves": curves, "surfaces": surfaces}
+        curves, surfaces = _marginals(estimator, table, columns, grids, n_samples, random_state)
+    panels = {"names": [table.names[j] for j in columns], "grids": grids, "curves": curves, "surfaces": surfaces}
+    return panels | {"categories": {a: table.categories[j] for a, j in enumerate(columns) if j in table.categories}}
 
 
 def _grid(values, resolution):
-    low, high = np.quantile(values, [SHARE_OUTSIDE, 1 - SHARE_OUTSIDE])
+    low, high = np.nanquantile(values, [SHARE_OUTSIDE, 1 - SHARE_OUTSIDE])
     margin = MARGIN * (high - low) or max(1.0, abs(high)) * 0.5
     return np.linspace(low - margin, high + margin, resolution)
 
@@ -107,7 +149,7 @@ def _density(estimator, table, rows, exact):
     return np.exp(log_density if exact else log_density - highest)
 
 
-def _marginals(estimator, columns, grids, n_samples, random_state):
+def _marginals(estimator, table, columns, grids, n_samples, random_state):
     """Histograms of drawn rows, smoothed a little: what remains when the other columns are integrated out."""
     from scipy.ndimage import gaussian_filter
 
@@ -117,13 +159,14 @@ def _marginals(estimator, columns, grids, n_samples, random_state):
             "out of more columns are drawn: pass `given` (a dict of column to value, or 'median') for the exact "
             "density with the other columns held fixed."
         )
-    rows = _sample(estimator, n_samples, random_state)[:, columns]
+    rows = table.numbers(_sample(estimator, n_samples, random_state))[:, columns]
     edges = [np.append(grid - _step(grid) / 2, grid[-1] + _step(grid) / 2) for grid in grids]
 
     def along(*axes):
         counts = np.histogramdd(rows[:, axes], [edges[a] for a in axes])[0]
         cell = np.prod([_step(grids[a]) for a in axes])
-        return gaussian_filter(counts, 1.5 * len(grids[0]) / 60, mode="constant") / (len(rows) * cell)
+        width = [0.0 if columns[a] in table.categories else 1.5 * len(grids[a]) / 60 for a in axes]
+        return gaussian_filter(counts, width, mode="constant") / (len(rows) * cell)
 
     return [along(a) for a in range(len(grids))], {(a, b): along(b, a) for a, b in combinations(range(len(grids)), 2)}
 
@@ -133,11 +176,11 @@ def _sample(estimator, n_samples, random_state):
         rows = estimator.sample(n_samples, random_state=random_state)
     except TypeError:  # GaussianMixture.sample takes no random_state, and returns labels too
         rows = estimator.sample(n_samples)
-    return np.asarray(rows[0] if isinstance(rows, tuple) else rows)
+    return rows[0] if isinstance(rows, tuple) else rows
 
 
 def _step(grid):
-    return grid[1] - grid[0]
+    return grid[1] - grid[0] if len(grid) > 1 else 1.0
 
 
 def mass_levels(density: np.ndarray, shares: Sequence[float]) -> list[float]:

@@ -299,3 +299,38 @@ class TestProgressBar:
         assert bar.seconds is not None
         bar.update(Progress(n_iter=1))
         assert bar.seconds is None
+
+
+class TestMixedTables:
+    """Categories as bars, and beside other columns as colours."""
+
+    @pytest.fixture(scope="class")
+    def table(self):
+        rng = np.random.RandomState(0)
+        kind = rng.choice(["thin", "thick", "broken"], 200, p=[0.6, 0.3, 0.1])
+        width = np.where(kind == "thick", 5.0, 1.0) + 0.3 * rng.standard_normal(200)
+        frame = pd.DataFrame({"kind": kind, "width": width, "checked": rng.uniform(size=200) < 0.5})
+        return frame.assign(width=frame["width"].where(rng.uniform(size=200) < 0.9))
+
+    @pytest.fixture(scope="class")
+    def fitted(self, table):
+        return fit_quietly(quick(), table)
+
+    def test_a_bar_has_the_probability_of_its_category(self, fitted, table):
+        display = DensityDisplay.from_estimator(fitted, table, features="kind")
+        assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["broken", "thick", "thin"]
+        heights = [bar.get_height() for bar in display.ax_.patches]
+        np.testing.assert_allclose(heights, [0.1, 0.3, 0.6], atol=0.07)
+
+    def test_colours_follow_the_categories(self, fitted, table):
+        display = DensityDisplay.from_estimator(fitted, table, features=["kind", "width"])
+        surface, grid = display.surfaces[0, 1], display.grids[1]
+        thick, thin = surface[:, 1], surface[:, 2]
+        assert grid[thick.argmax()] > 3 > grid[thin.argmax()]
+
+    def test_all_columns_make_a_corner(self, fitted, table):
+        assert DensityDisplay.from_estimator(fitted, table).ax_.shape == (3, 3)
+
+    def test_given_asks_for_numbers(self, fitted, table):
+        with pytest.raises(ValueError, match="categories"):
+            DensityDisplay.from_estimator(fitted, table, given="median")
