@@ -8,7 +8,6 @@ from numbers import Integral
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy import special
 from sklearn.base import ClassifierMixin
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -249,7 +248,8 @@ class FlowClassifier(ClassifierMixin, MixedTables, BaseFlow):
     def _log_posterior(self, X):
         X = self._table(X)
         if self._fitted_to_mixed:
-            return special.log_softmax(self._log_joint(X), axis=1)
+            joint = self._log_joint(X)
+            return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
         log_prob = functools.partial(engine.log_prob, kernels=self._kernels)
 
         def posterior(flow, x):
@@ -335,7 +335,7 @@ class FlowClassifier(ClassifierMixin, MixedTables, BaseFlow):
         """
         X = self._table(X)
         if self._fitted_to_mixed:
-            return special.logsumexp(self._log_joint(X), axis=1)
+            return np.logaddexp.reduce(self._log_joint(X), axis=1)
         log_prob = functools.partial(engine.log_prob, kernels=self._kernels)
 
         def marginal(flow, x):
