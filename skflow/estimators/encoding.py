@@ -104,11 +104,6 @@ class TableEncoding:
             out[j] = i
         return out
 
-    @property
-    def is_mixed(self) -> bool:
-        """Whether there are categories."""
-        return bool(self.n_categories.any())
-
     def encode(self, X, *, unknown: str = "infrequent") -> np.ndarray:
         """Rows as float64, shape (n, d + a), NaN for a number that is at an atom.
 
