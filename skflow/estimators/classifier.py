@@ -157,7 +157,8 @@ class FlowClassifier(ClassifierMixin, MixedTables, BaseFlow):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Finite numbers.
+            Numbers, categories, truth values, text, times and durations; NaN, None or NA where nothing has been
+            observed.
         y : array-like of shape (n_samples,)
             Labels of two classes or more: numbers, strings or booleans.
         sample_weight : array-like of shape (n_samples,), optional
@@ -170,7 +171,7 @@ class FlowClassifier(ClassifierMixin, MixedTables, BaseFlow):
         Raises
         ------
         ValueError
-            For NaN, infinity or text in ``X`` (the column is named), for weights that are negative or all zero, and for
+            For infinity in ``X`` (the column is named), for weights that are negative or all zero, and for
             rows of one class alone. The previous fit, if there is one, stays usable.
         KeyboardInterrupt
             As in `FlowDensity.fit`.

@@ -224,7 +224,8 @@ class FlowOutlierDetector(OutlierMixin, MixedTables, BaseFlow):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or a stream
-            Finite numbers, at least two rows. Of a stream, such as `FlowDensity.fit` takes, 200,000 rows are drawn, and
+            At least two rows, of numbers, categories, truth values, text, times and durations; NaN, None or NA where
+            nothing has been observed. Of a stream, such as `FlowDensity.fit` takes, 200,000 rows are drawn, and
             the members learn those; ``calibration_scores_`` and ``fold_`` are of these rows then.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
@@ -239,7 +240,7 @@ class FlowOutlierDetector(OutlierMixin, MixedTables, BaseFlow):
         Raises
         ------
         ValueError
-            For NaN, infinity or text in ``X`` (the column is named), and for weights that are negative or all zero. The
+            For infinity in ``X`` (the column is named), and for weights that are negative or all zero. The
             previous fit, if there is one, stays usable.
         KeyboardInterrupt
             As in `FlowDensity.fit`: Ctrl-C ends a lone fit, which keeps the best so far, or the search that the fit is

@@ -85,11 +85,7 @@ def _disagreement(regressor):
     return None
 
 
-@savable(
-    {**{name: kind for name, kind in FITTED.items() if name != "_stream"}, **PREDICTIVE},
-    MORE_OF_REGRESSOR,
-    _disagreement,
-)
+@savable(FITTED_REGRESSOR, MORE_OF_REGRESSOR, _disagreement)
 class FlowRegressor(RegressorMixin, BaseFlow):
     """The density of one or more targets given features, by normalizing flows.
 

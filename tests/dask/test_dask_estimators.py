@@ -17,9 +17,9 @@ from skflow import FlowDensity, FlowOutlierDetector
 
 from ..helpers import SMALL, fit_quietly, quick
 
-da = pytest.importorskip("dask.array")
-dd = pytest.importorskip("dask.dataframe")
-distributed = pytest.importorskip("distributed")
+da = pytest.importorskip("dask.array", reason="collections of Dask are what is tested")
+dd = pytest.importorskip("dask.dataframe", reason="collections of Dask are what is tested")
+distributed = pytest.importorskip("distributed", reason="the workers are those of a local cluster")
 from skflow.dask import DaskFlowDensity, DaskFlowOutlierDetector, WorkerLostError  # noqa: E402
 
 NAMES = list("abcd")
