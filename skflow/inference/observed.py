@@ -34,9 +34,10 @@ class Observed:
 
         p(o) = q(o) E[p(o, m) / q(o, m)]
 
-    is estimated without bias by a mean over draws [1]_. Where the first draws differ much, more are made in their place;
-    that this depends on the draws is the one source of bias. The draws of all rows come from the same points of a
-    scrambled Sobol sequence: what is said of a row does not depend on the others, and is the same whenever it is asked.
+    is estimated without bias by a mean over draws [1]_. Where the first draws differ much, more are made in their
+    place; that this depends on the draws is the one source of bias. The draws of all rows come from the same points of
+    a scrambled Sobol sequence: what is said of a row does not depend on the others, and is the same whenever it is
+    asked.
 
     Parameters
     ----------
