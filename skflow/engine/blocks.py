@@ -11,8 +11,10 @@ from collections import namedtuple
 from torch import Tensor
 
 ITEM_UNITS = 8  # of an item of work, where units of a layer are shared out and not rows
-# What every call begins with: two counters, the number of items of work, and room for each thread to work in.
-QUEUE_FIELDS = ("next_item", "next_slot", "n_items", "workspace", "workspace_bytes")
+COUNTER_BYTES = 64  # from one thread's counter to the next: a cache line each
+# What every call begins with: the number of items of work, how many threads take part, the address of what tells a
+# thread its number, a counter for each of what has been taken of its part, and room for each to work in.
+QUEUE_FIELDS = ("n_items", "n_threads", "thread_number", "counters", "workspace", "workspace_bytes")
 
 
 def _block(name, *fields):

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .blocks import QUEUE_FIELDS
+from .blocks import COUNTER_BYTES, QUEUE_FIELDS
 from .compiler import compile
 from .tape import Tape
-from .threads import most_threads, run_shared
+from .threads import most_threads, run_shared, thread_number
 
-N_COUNTERS = QUEUE_FIELDS.index("n_items") + 1
+HEADER = QUEUE_FIELDS[: QUEUE_FIELDS.index("workspace")]  # what a call fills in itself
 
 
 class Step(NamedTuple):
@@ -38,7 +38,7 @@ def queue_fields(tape: Tape, work: int, workspace_bytes: int) -> dict:
     """The fields that every block of a call begins with, with room for as many threads as may take part."""
     numbers = workspace_bytes // tape.like.element_size()
     workspace = tape.scratch(most_threads(work), numbers) if numbers else None
-    return dict.fromkeys(QUEUE_FIELDS[:N_COUNTERS], 0) | {"workspace": workspace, "workspace_bytes": workspace_bytes}
+    return dict.fromkeys(HEADER, 0) | {"workspace": workspace, "workspace_bytes": workspace_bytes}
 
 
 class Call:
@@ -62,12 +62,15 @@ class Call:
         self._arguments = (ctypes.c_int64 * len(arguments))(*arguments)
         self._address = ctypes.addressof(self._arguments)
         self._steps = [(compile(step.loop, dtype), step.n_items, most_threads(step.work)) for step in steps]
+        self._counters = (ctypes.c_byte * (COUNTER_BYTES * max(n_threads for *_, n_threads in self._steps)))()
 
     def __call__(self):
         most = torch.get_num_threads()
         for (body, run), n_items, n_threads in self._steps:
-            self._arguments[:N_COUNTERS] = [0] * (N_COUNTERS - 1) + [n_items]
-            if min(n_threads, most) > 1:
-                run_shared(body.address, self._address, min(n_threads, most))
+            n_threads, counters = min(n_threads, most), ctypes.addressof(self._counters)
+            ctypes.memset(counters, 0, COUNTER_BYTES * n_threads)
+            self._arguments[: len(HEADER)] = [n_items, n_threads, thread_number(), counters]
+            if n_threads > 1:
+                run_shared(body.address, self._address, n_threads)
             else:
                 run(self._address)

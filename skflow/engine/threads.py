@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
-MIN_WORK_PER_THREAD = 4_000_000  # multiply-adds of a step; below it a thread costs about what it brings
+MIN_WORK_PER_THREAD = 5_000_000  # multiply-adds of a step; below it a thread costs about what it brings
 MIN_WORK_PER_LOOP = 200_000  # multiply-adds that a thread is given of one compiled loop
 PATIENCE = 1.0  # seconds, after which one call is made on one thread for comparison
 MOST_LOST = 0.2  # of the time may be lost in waiting
@@ -66,15 +66,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_stay_alone)
 
 
+class _Pool(NamedTuple):
+    """The threads that torch's operations run on: what runs a function on them, and where one asks for its number."""
+
+    run: Callable
+    thread_number: int
+
+
 @functools.cache
-def _parallel():
-    """Runs a function on the threads that torch's operations run on, where its OpenMP library has a name for that."""
+def _pool():
+    """That of the OpenMP library that torch has loaded, where it has a name for such a thing."""
     try:
-        run = ctypes.CDLL(None).GOMP_parallel
+        library = ctypes.CDLL(None)
+        run, number = library.GOMP_parallel, ctypes.cast(library.omp_get_thread_num, ctypes.c_void_p).value
     except (AttributeError, OSError, TypeError):
         return None
     run.argtypes, run.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
-    return run
+    return _Pool(run, number)
 
 
 @functools.cache
@@ -84,17 +92,22 @@ def _n_cores():
 
 def loops_have_threads(work: float) -> bool:
     """Whether compiled loops have as many threads as torch's operations would for ``work`` multiply-adds of a step."""
-    return _parallel() is not None or _n_cores() == 1 or work < 2 * MIN_WORK_PER_THREAD
+    return _pool() is not None or _n_cores() == 1 or work < 2 * MIN_WORK_PER_THREAD
 
 
 def most_threads(work: int) -> int:
     """The most threads that one compiled loop of so many multiply-adds is given."""
-    return max(1, min(_n_cores() if _parallel() else 1, work // MIN_WORK_PER_LOOP))
+    return max(1, min(_n_cores() if _pool() else 1, work // MIN_WORK_PER_LOOP))
+
+
+def thread_number() -> int:
+    """The address of the function that tells a thread of `run_shared` its number; zero where there is one thread."""
+    return _pool().thread_number if _pool() else 0
 
 
 def run_shared(function: int, argument: int, n_threads: int) -> None:
     """Run the function at an address on several threads, each with the same argument."""
-    _parallel()(function, argument, n_threads, 0)
+    _pool().run(function, argument, n_threads, 0)
 
 
 class Pace:

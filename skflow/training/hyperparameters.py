@@ -26,7 +26,8 @@ CHECKPOINT_SECONDS = 30.0  # at least from one to the next
 CHECKPOINT_SHARE = 0.01  # of the time of a fit is what they take at most
 
 # The base distribution
-COMPONENTS = 2, 4, 8, 16, 32  # sizes of mixtures to try
+COMPONENTS = 2, 4, 8, 16, 32  # sizes of mixtures to try, until one is no better than the one before
+MIN_COMPONENTS_TO_TRY = 4  # of which one is tried all the same
 ROWS_PER_COMPONENT = 10  # at least, or as many as there are columns
 ROWS_PER_DIAGONAL_COMPONENT = 5  # at least
 MAX_COVARIANCE_NUMBERS = 300_000  # K d^2: beyond it a mixture costs more than the flow in front of it

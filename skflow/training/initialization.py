@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy.linalg import eigvalsh
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from ..flows.distributions.normal import StandardNormal
 from ..flows.distributions.student_t import StudentT
 from ..flows.registry import FlowSettings, build_flow
 from . import hyperparameters as hp
+from .mixtures import MixtureFitting
 
 _BUILD_LOCK = fork_safe_lock()
 
@@ -81,7 +80,8 @@ def fit_bases(
     """
     if name in ("normal", "student-t"):
         return [[_fit_other(name, rows) for rows in z]]
-    single = [fit_mixture(rows, 1, rng) for rows in z]
+    fittings = [MixtureFitting(rows) for rows in z]
+    single = [fitting.fit(1, rng) for fitting in fittings]
     if held_out[0] is None:
         return [single]
     choices = [(_mean_score(single, held_out), single)]
@@ -90,9 +90,10 @@ def fit_bases(
         best = (-np.inf, single) if only_diagonal else choices[0]
         for k in hp.COMPONENTS:
             rows_needed = k * (hp.ROWS_PER_DIAGONAL_COMPONENT if only_diagonal else max(hp.ROWS_PER_COMPONENT, d))
-            if rows_needed > n or k * d * d > hp.MAX_COVARIANCE_NUMBERS or k > 4 * (len(best[1][0].means) - 1):
+            most = max(hp.MIN_COMPONENTS_TO_TRY, 2 * (len(best[1][0].means) - 1))
+            if rows_needed > n or k * d * d > hp.MAX_COVARIANCE_NUMBERS or k > most:
                 break
-            mixtures = [fit_mixture(rows, k, rng, diagonal=only_diagonal) for rows in z]
+            mixtures = [fitting.fit(k, rng, diagonal=only_diagonal) for fitting in fittings]
             best = max(best, (_mean_score(mixtures, held_out), mixtures), key=lambda choice: choice[0])
         choices.append(best)
     best = max(choices, key=lambda choice: choice[0])[1]
@@ -105,7 +106,7 @@ def fit_bases(
 def refit_base(base: BaseDistribution, z: Tensor, rng: np.random.RandomState) -> BaseDistribution:
     """A base of the same kind and size as ``base``, fitted to other rows."""
     if isinstance(base, GaussianMixture):
-        return fit_mixture(z, len(base.means) - 1, rng, diagonal=base.diagonal)
+        return MixtureFitting(z).fit(len(base.means) - 1, rng, diagonal=base.diagonal)
     return _fit_other("student-t" if isinstance(base, StudentT) else "normal", z)
 
 
@@ -116,62 +117,3 @@ def _fit_other(name, z):
 @torch.no_grad()
 def _mean_score(bases, held_out):
     return float(np.mean([float(base.log_prob(rows).mean()) for base, rows in zip(bases, held_out)]))
-
-
-def fit_mixture(z: Tensor, n_components: int, rng: np.random.RandomState, *, diagonal: bool = False) -> GaussianMixture:
-    """A mixture by expectation-maximisation; a single Gaussian is shrunk (Ledoit & Wolf 2004) where that does not cost.
-
-    One more component, broad and of the weight of one row, is always there: where columns are nearly dependent the
-    others are so narrow that a single odd row would cost thousands of nats.
-    """
-    from sklearn.covariance import LedoitWolf
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture as EM
-
-    rows = z.double().numpy()
-    rows = rows[np.abs(rows).max(1) <= max(hp.REACH, np.median(np.abs(rows).max(1)))]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        shrunk = LedoitWolf().fit(rows)
-        mean, covariance = shrunk.location_, shrunk.covariance_ + 1e-6 * np.eye(rows.shape[1])
-        plain = _where_shrinkage_costs(rows, covariance)
-        if n_components == 1:
-            weights, means = np.ones(1), mean[None]
-            factors = np.linalg.cholesky(covariance if plain is None else plain)[None]
-        else:
-            # Among nearly dependent columns distances mean something only where the rows are white.
-            whiten = plain is not None and not diagonal
-            white = np.linalg.cholesky(plain) if whiten else np.eye(rows.shape[1])
-            kind = "diag" if diagonal else "full"
-            em = EM(n_components, covariance_type=kind, reg_covar=1e-4, max_iter=60, random_state=rng.randint(2**31))
-            em.fit(np.linalg.solve(white, (rows - mean).T).T if whiten else rows)
-            weights, means, covariances = em.weights_, em.means_, em.covariances_
-            if diagonal:
-                covariances = covariances[:, :, None] * np.eye(rows.shape[1])
-            factors = white @ np.linalg.cholesky(covariances)
-            if whiten:
-                means = means @ white.T + mean
-    broad = hp.BROAD_ROWS / (len(z) + hp.BROAD_ROWS)
-    if plain is not None and not diagonal:  # of a narrow density's samples too few may come from it to be noticed
-        broad = min(broad, hp.BROAD_SHARE / hp.BROAD_VARIANCE * np.linalg.eigvalsh(plain)[0])
-    weights = np.append((1 - broad) * weights, broad)
-    means = np.vstack([means, rows.mean(0)])
-    factors = np.concatenate([factors, np.diag(hp.BROAD_VARIANCE * (rows.var(0) + 1e-6))[None] ** 0.5])
-    inverses = np.linalg.inv(factors)
-    return GaussianMixture(*(torch.tensor(a) for a in (weights, means, inverses)), diagonal=diagonal).float()
-
-
-def _where_shrinkage_costs(rows, shrunk):
-    """The covariance as it is, where shrinking it costs more nats a row than not shrinking it; else None.
-
-    An estimated covariance costs about ``d (d + 3) / (4 n)`` nats; shrinking must cost twice as much. It costs the
-    divergence of two normal distributions, ``(tr R - d - log |R|) / 2`` with R the one covariance over the other. Where
-    there are few rows a column, the estimate knows too little of its own smallest eigenvalues to say.
-    """
-    n, d = rows.shape
-    if n < hp.MIN_ROWS_PER_COLUMN * d:
-        return None
-    covariance = np.cov(rows.T, bias=True).reshape(d, d) + 1e-10 * np.eye(d)
-    ratio = eigvalsh(covariance, shrunk)
-    cost = 0.5 * (ratio - 1 - np.log(ratio)).sum()
-    return covariance if cost > d * (d + 3) / (2 * n) else None

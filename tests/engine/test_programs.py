@@ -28,7 +28,7 @@ from skflow.flows.distributions.flow_mixture import FlowMixture
 from skflow.flows.distributions.logarithmic_pool import LogarithmicPool
 from skflow.flows.networks.linear import MaskedLinear
 from skflow.training.hyperparameters import resolve_plan
-from skflow.training.initialization import fit_mixture
+from skflow.training.mixtures import MixtureFitting
 
 pytest.importorskip("numba", reason="the loops are compiled by numba")
 
@@ -38,7 +38,7 @@ FLOW_NAMES = ("nsf", "nsf-coupling", "maf", "realnvp")
 
 def _mixture(diagonal):
     rows = torch.randn(200, D, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return fit_mixture(rows, 3, np.random.RandomState(0), diagonal=diagonal).double()
+    return MixtureFitting(rows).fit(3, np.random.RandomState(0), diagonal=diagonal).double()
 
 
 BASES = {
@@ -320,7 +320,7 @@ def test_fit_without_numba_or_shared_threads_ends_at_the_same_density(monkeypatc
     if missing == "numba":
         monkeypatch.setattr(door, "load", lambda name: None)
     else:
-        monkeypatch.setattr(threads, "_parallel", lambda: None)
+        monkeypatch.setattr(threads, "_pool", lambda: None)
     np.testing.assert_allclose(density.score_samples(X), scores, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(density.sample(50, random_state=0), rows, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(density.fit(X).score_samples(X), scores, atol=0.05)

@@ -92,7 +92,8 @@ def test_call_that_fails_leaves_the_threads(monkeypatch):
 def test_calls_take_the_threads_that_torch_has_and_the_work_can_feed(monkeypatch, n_threads, work, used):
     pytest.importorskip("numba", reason="the loops are compiled by numba")
     counts = []
-    monkeypatch.setattr(threads, "_parallel", lambda: lambda function, argument, n, flags: counts.append(n))
+    pool = threads._Pool(lambda function, argument, n, flags: counts.append(n), 0)
+    monkeypatch.setattr(threads, "_pool", lambda: pool)
     monkeypatch.setattr(threads, "_n_cores", lambda: 8)
     torch.set_num_threads(n_threads)
     step = Step(compiler.loop("univariate", "forward", "affine", "forward"), 0, int(work))  # no items
@@ -104,9 +105,32 @@ def test_calls_take_the_threads_that_torch_has_and_the_work_can_feed(monkeypatch
     ("shared", "work", "enough"), [(True, 1e9, True), (False, 1e9, False), (False, MIN_WORK_PER_THREAD, True)]
 )
 def test_loops_are_used_where_torch_would_have_no_more_threads(monkeypatch, shared, work, enough):
-    monkeypatch.setattr(threads, "_parallel", lambda: shared or None)
+    monkeypatch.setattr(threads, "_pool", lambda: shared or None)
     monkeypatch.setattr(threads, "_n_cores", lambda: 8)
     assert threads.loops_have_threads(work) == enough
+
+
+@pytest.mark.parametrize(("n_items", "n_threads"), [(0, 2), (1, 2), (7, 2), (7, 3), (2, 3)])
+def test_threads_share_all_items_of_a_loop_and_none_is_done_twice(monkeypatch, n_items, n_threads):
+    queue = pytest.importorskip("skflow.engine.kernels.queue", reason="the loops are compiled by numba")
+    numbers, done = iter(range(n_threads)), []
+    monkeypatch.setattr(queue, "call", lambda address: next(numbers), raising=True)
+    arguments = {"n_items": n_items, "n_threads": n_threads, "counters": 100}
+    counters = {}
+
+    def take(address):
+        counters[address] = counters.get(address, -1) + 1
+        return counters[address]
+
+    monkeypatch.setattr(queue, "address_of", lambda pointer: pointer)
+    monkeypatch.setattr(queue, "zero_of", lambda pointer: 0.0)
+    monkeypatch.setattr(queue, "integer_at", lambda args, field: arguments.get(queue.QUEUE._fields[field], 0))
+    monkeypatch.setattr(queue, "take_next", take)
+    monkeypatch.setattr(queue, "do_item", lambda args, own, item, zero: done.append(item))
+    run = queue._shared_loop("")
+    for _ in range(n_threads):
+        run(0)
+    assert sorted(done) == list(range(n_items))
 
 
 @pytest.mark.parametrize("kernels", [True, False])

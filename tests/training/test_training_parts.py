@@ -10,7 +10,7 @@ from skflow.engine import Pace
 from skflow.flows import Flow, FlowSettings, build_flow
 from skflow.training.data import TableSource
 from skflow.training.hyperparameters import Plan
-from skflow.training.initialization import fit_mixture
+from skflow.training.mixtures import MixtureFitting
 from skflow.training.optimizer import Adam, ParameterVector
 from skflow.training.table import Table
 from skflow.training.trainer import Trainer
@@ -37,7 +37,7 @@ def test_shares_of_a_source_in_order_add_up_to_one(weight):
 
 def test_diagonal_mixture_stays_diagonal_in_training():
     rows = torch.randn(320, 5, generator=torch.Generator().manual_seed(0))
-    base = fit_mixture(rows.double(), 3, np.random.RandomState(0), diagonal=True)
+    base = MixtureFitting(rows.double()).fit(3, np.random.RandomState(0), diagonal=True)
     flow = Flow(build_flow("nsf", 5, 0, FlowSettings(3, (16, 16), 4)), base).float()
     means = flow.base.means.detach().clone()
     plan = Plan(1, 32, None, 1, 1e-2, 0.0, 10, 0.0)

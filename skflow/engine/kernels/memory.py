@@ -73,3 +73,14 @@ def take_next(typingctx, counter):
         return builder.atomic_rmw("add", counter, ir.Constant(INT, 1), "monotonic")
 
     return types.intp(types.intp), generate
+
+
+@intrinsic
+def call(typingctx, function):
+    """What the C function ``int function(void)`` at an address returns."""
+
+    def generate(context, builder, signature, args):
+        kind = ir.FunctionType(ir.IntType(32), ()).as_pointer()
+        return builder.sext(builder.call(builder.inttoptr(args[0], kind), ()), INT)
+
+    return types.intp(types.intp), generate

@@ -1,4 +1,8 @@
-"""The loop that threads share: each takes the next item of work until none is left."""
+"""The loop that threads share: each takes the items of its own part, then those that are left of the others'.
+
+The parts are the same in every loop, so that a thread finds in its core's cache what it has written there itself: to
+fetch it from another core's takes longer than to compute it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ from pathlib import Path
 
 import numba
 
-from ..blocks import QUEUE
+from ..blocks import COUNTER_BYTES, QUEUE
 from ..tiles import LANES
-from .memory import address_of, integer_at, take_next, zero_of
+from .memory import address_of, call, integer_at, take_next, zero_of
 
 compiled = functools.partial(numba.njit, nogil=True, error_model="numpy")
 
@@ -34,13 +38,17 @@ def _shared_loop(sources):
     def run(pointer):
         sources  # noqa: B018 - what numba keeps on disk is found by the values of such variables
         args, zero = address_of(pointer), zero_of(pointer)
-        slot = take_next(args + 8 * QUEUE.next_slot)
-        own = integer_at(args, QUEUE.workspace) + slot * integer_at(args, QUEUE.workspace_bytes)
-        while True:
-            item = take_next(args + 8 * QUEUE.next_item)
-            if item >= integer_at(args, QUEUE.n_items):
-                break
-            do_item(args, own, item, zero)
+        n_items, n_threads = integer_at(args, QUEUE.n_items), integer_at(args, QUEUE.n_threads)
+        number = call(integer_at(args, QUEUE.thread_number)) if n_threads > 1 else 0
+        own = integer_at(args, QUEUE.workspace) + number * integer_at(args, QUEUE.workspace_bytes)
+        for k in range(n_threads):
+            part = (number + k) % n_threads
+            begin, end = part * n_items // n_threads, (part + 1) * n_items // n_threads
+            counter = integer_at(args, QUEUE.counters) + part * COUNTER_BYTES
+            item = begin + take_next(counter)
+            while item < end:
+                do_item(args, own, item, zero)
+                item = begin + take_next(counter)
 
     return run
 
