@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import math
 import os
 import threading
 import time
@@ -20,8 +19,11 @@ import torch
 
 MIN_WORK_PER_THREAD = 5_000_000  # multiply-adds of a step; below it a thread costs about what it brings
 MIN_WORK_PER_LOOP = 200_000  # multiply-adds that a thread is given of one compiled loop
-PATIENCE = 1.0  # seconds, after which one call is made on one thread for comparison
-MOST_LOST = 0.2  # of the time may be lost in waiting
+PATIENCE = 0.3  # seconds, after which calls are made on one thread for comparison
+N_TRIALS = 3  # calls
+MOST_LOST = 0.1  # of the time may be lost in trials
+GAIN = 0.9  # of the time is what the other way must not take longer than, to be gone on with
+NEWEST = 0.1  # is the weight of the last call in the mean
 Result = TypeVar("Result")
 _BLOCKS = threading.local()  # the thread counts around the open blocks, the outermost first
 
@@ -114,29 +116,36 @@ class Pace:
     """Makes calls of about the same work with all threads, or with one while that is faster.
 
     Where another process keeps a core busy, threads wait for each other at the end of every operation, and a call may
-    take a hundred times as long as on one thread.
+    take a hundred times as long as on one thread. So a few calls are made the other way now and then, so rarely that
+    they take little of the time, and the faster way is gone on with.
     """
 
     def __init__(self):
-        self.started = time.perf_counter()
-        self.alone = math.inf  # seconds that the last call on one thread took
-        self.n_alone = 0  # calls to be made on one thread
+        self.alone = False
+        self.seconds = 0.0  # that a call takes the present way, on average of late
+        self.time_left = PATIENCE  # before the other way is tried
+        self.trials: list[float] = []  # seconds of calls the other way
 
     def call(self, function: Callable[..., Result], *args: object) -> Result:
         """``function(*args)``."""
         if torch.get_num_threads() == 1:
             return function(*args)
-        start, alone = time.perf_counter(), self.n_alone > 0
-        with threads_for(0) if alone else nullcontext():
+        start, on_trial = time.perf_counter(), self.time_left <= 0
+        with threads_for(0) if self.alone != on_trial else nullcontext():
             result = function(*args)
-        self._note(time.perf_counter() - start, alone)
+        self._note(time.perf_counter() - start, on_trial)
         return result
 
-    def _note(self, seconds, alone):
-        if alone:
-            self.alone = seconds
-            self.n_alone -= 1
-        elif self.alone == math.inf:
-            self.n_alone = int(time.perf_counter() - self.started > PATIENCE)
-        elif seconds > 1.5 * self.alone:
-            self.n_alone = math.ceil((seconds / self.alone - 1) / MOST_LOST)
+    def _note(self, seconds, on_trial):
+        if not on_trial:
+            self.time_left -= seconds
+            self.seconds += NEWEST * (seconds - self.seconds) if self.seconds else seconds
+            return
+        self.trials.append(seconds)
+        if len(self.trials) < N_TRIALS:
+            return
+        other = sum(self.trials) / N_TRIALS
+        self.trials.clear()
+        if other < GAIN * self.seconds:
+            self.alone, self.seconds, other = not self.alone, other, self.seconds
+        self.time_left = N_TRIALS * other / MOST_LOST

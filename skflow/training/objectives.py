@@ -24,6 +24,7 @@ class MaximumLikelihood:
     def __init__(self, flow: Distribution, kernels: bool):
         self.flow = flow
         self.kernels = kernels
+        self._pace = Pace()  # of scoring
         self._programs: dict[tuple[int, bool], engine.LogDensity | None] = {}  # by the number of rows
 
     def differentiate(self, params: ParameterVector, batch: Batch, generator: torch.Generator) -> float:
@@ -41,8 +42,7 @@ class MaximumLikelihood:
     @torch.no_grad()
     def score(self, batches: list[Batch]) -> float:
         """The weighted mean log-density."""
-        pace = Pace()
-        return sum(float(pace.call(self._log_prob(batch), *batch.rows) @ batch.share) for batch in batches)
+        return sum(float(self._pace.call(self._log_prob(batch), *batch.rows) @ batch.share) for batch in batches)
 
     def _log_prob(self, batch):
         return self._program(batch, gradients=False) or self.flow.log_prob

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
+from . import hyperparameters as hp
 from .fit import Fit
 from .hyperparameters import Plan
 from .trainer import Run
@@ -86,7 +87,7 @@ def select(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit]
 
 
 def best_start(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit], bool]) -> Candidate:
-    """Train candidates by turns, and drop those that are inferior whenever the steps of each have doubled.
+    """Train candidates by turns, and drop those that are inferior, the more often the fewer steps each has made.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def best_start(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[
                 best.run.stop("interrupted")
                 return best
         candidates = _kept(_undominated(candidates), candidates)
-        n_steps *= 2
+        n_steps *= hp.TRIAL_GROWTH
     (best,) = _kept([_best(candidates)], candidates)
     return best
 

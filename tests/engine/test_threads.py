@@ -54,7 +54,8 @@ def test_inner_block_may_use_what_was_set_around_the_outer_one():
 
 def test_idle_machine_keeps_all_threads(monkeypatch):
     machine = calls(monkeypatch, 1000, 0.02, 0.011)
-    assert machine.calls.count(1) == 1  # one for comparison
+    assert 0 < machine.calls.count(1) < 50  # for comparison
+    assert machine.now < 1.05 * 1000 * 0.011
 
 
 def test_short_runs_are_not_compared(monkeypatch):
@@ -62,8 +63,22 @@ def test_short_runs_are_not_compared(monkeypatch):
 
 
 def test_threads_that_wait_for_each_other_are_given_up(monkeypatch):
-    machine = calls(monkeypatch, 1000, 0.02, 1.9)
-    assert machine.now < 1000 * 0.02 * 1.5
+    machine = calls(monkeypatch, 5000, 0.02, 1.9)
+    assert machine.now < 5000 * 0.02 * 1.1 + 4  # two seconds until they are found to wait
+
+
+def test_one_call_that_was_held_up_does_not_decide_for_good(monkeypatch):
+    machine, held_up = Machine(0.02, 0.1), iter([2.0] * 3)
+    monkeypatch.setattr(threads, "time", machine)
+    pace = Pace()
+
+    def call():
+        machine.call()
+        machine.now += next(held_up, 0.0) if machine.calls[-1] == 1 else 0.0
+
+    for _ in range(10_000):
+        pace.call(call)
+    assert machine.calls[-5000:].count(1) > 4500
 
 
 def test_all_threads_come_back(monkeypatch):
@@ -73,9 +88,9 @@ def test_all_threads_come_back(monkeypatch):
     for _ in range(500):
         pace.call(machine.call)
     machine.seconds[2] = 0.011
-    for _ in range(1000):
+    for _ in range(5000):  # a trial may take a tenth of the time
         pace.call(machine.call)
-    assert machine.calls[-400:] == [2] * 400
+    assert machine.calls[-400:].count(2) > 380
 
 
 def test_call_that_fails_leaves_the_threads(monkeypatch):
