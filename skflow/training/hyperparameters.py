@@ -51,6 +51,7 @@ TRIAL_SHARE = 0.15  # of all steps are made by every start before they are compa
 TRIAL_SHARE_OF_SMALL = 0.06  # the same for a small table
 MAX_TRIAL_STEPS = 1000  # at most
 MAX_TRIAL_SHARE_OF_LONG = 0.05  # of all steps is what the starts of a long table are compared for at most
+MAX_SHARE_CUT_SHORT = 0.05  # of all steps may be missing from passes in which a trial has ended
 TRUST_IN_RISE = 0.75  # of the last doubling's rise is what the next doubling is expected to bring
 
 # The steps
