@@ -7,17 +7,19 @@ from datetime import timedelta
 from torch import distributed
 
 SECONDS = 300  # a busy machine may need a minute to compile the loops
+# Imported once, by a process that all others are copies of: imports are most of what it takes to start.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["numba", "skflow.estimators.density", "tests.training.test_distributed"])
 
 
 class Ranks:
     """``n`` processes with one thread each; `run` has all of them call a function of a test module."""
 
     def __init__(self, n, file):
-        spawn = multiprocessing.get_context("spawn")
         self.pipes, self.processes = [], []
         for rank in range(n):
-            here, there = spawn.Pipe()
-            process = spawn.Process(target=_work, args=(there, rank, n, f"file://{file}"), daemon=True)
+            here, there = SERVER.Pipe()
+            process = SERVER.Process(target=_work, args=(there, rank, n, f"file://{file}"), daemon=True)
             process.start()
             there.close()
             self.pipes.append(here)

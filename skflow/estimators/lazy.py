@@ -38,15 +38,16 @@ def lazy_on_dask(
                 )
             # What an answer needs of the columns is looked at before any of it is computed.
             validate_data(self, X._meta if hasattr(X, "to_dask_array") else X, reset=False, skip_check_array=True)
-            answer = functools.partial(_answer, getattr(self, "to_local", lambda: self)(), method.__name__, kwargs)
+            local = getattr(self, "to_local", lambda: self)()
+            answer = functools.partial(_answer, method.__name__, kwargs)
             names = None if columns is None else columns(self)
             kind = precision_of(X) if dtype is None else np.dtype(dtype)
-            return map_rows(answer, [X, *args], method.__name__, kind, names)
+            return map_rows(answer, local, [X, *args], method.__name__, kind, names)
 
         return of_rows
 
     return decorate
 
 
-def _answer(estimator, name, kwargs, *parts):
+def _answer(name, kwargs, estimator, *parts):
     return getattr(estimator, name)(*parts, **kwargs)

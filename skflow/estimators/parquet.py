@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..persistence.atomic import new_file
 from ..training.progress import RowBar
-from ..training.read_ahead import read_ahead
 from ..utils.chunks import ROWS_AT_A_TIME, Chunks, ChunksInTurn, RowsInChunks, as_chunks
 from ..utils.frame_columns import arrow_table, select_columns
 from ..utils.frames import column_names, is_frame
+from ..utils.parallel_map import parallel_map
 from .validation import check_n_samples
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-CHUNKS_AHEAD = 2
+    import pyarrow.parquet as pq
 
 
 def write_parquet(
@@ -40,8 +40,8 @@ def write_parquet(
 ) -> None:
     """Write what a method of an estimator says of every row to a Parquet file, chunk by chunk.
 
-    No more than a few chunks are in memory at a time, a thread reads the next ones, and the file stands at ``path``
-    once it is complete.
+    As many chunks are at work at a time as torch has threads, and no more than two others are in memory. The file
+    stands at ``path`` once it is complete.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def write_parquet(
     ['score_samples']
     """
     try:
-        import pyarrow.parquet as pq
+        import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise ImportError("write_parquet takes pyarrow: pip install pyarrow.") from error
     check_is_fitted(estimator)
@@ -95,18 +95,18 @@ def write_parquet(
         raise ValueError(f"method is {method!r}, but {type(estimator).__name__} has no method of that name.")
     rng = check_random_state(np.random.RandomState() if random_state is None else random_state)
     if isinstance(X, Integral):
-        n_rows, tables = X, _drawn(estimator, method, check_n_samples(X), rng)
+        if method != "sample":
+            raise TypeError(f"X is the number {X}, but {method!r} needs rows: pass a table or a stream of them.")
+        n_rows, items, answer = X, _numbers_of_draws(check_n_samples(X)), functools.partial(_draws, estimator, method)
     else:
-        chunks = _chunks(X)
-        targets = [y] if isinstance(y, str) else list(y or ())
-        n_rows, tables = (
-            chunks.n_rows,
-            _answers(estimator, method, chunks, targets, isinstance(y, str), list(keep), rng),
-        )
+        chunks, targets = _chunks(X), [y] if isinstance(y, str) else list(y or ())
+        n_rows, items = chunks.n_rows, chunks.read()
+        answer = functools.partial(_answers, estimator, method, targets, isinstance(y, str), list(keep))
+    seeded = ((rng.randint(np.iinfo(np.int32).max), item) for item in items)
     bar, n, writer = RowBar(n_rows) if verbose else None, 0, None
-    with new_file(path) as file, closing(tables), ExitStack() as stack:
+    with new_file(path) as file, closing(parallel_map(answer, seeded)) as tables, ExitStack() as stack:
         for table in tables:
-            writer = writer or stack.enter_context(pq.ParquetWriter(file, table.schema))
+            writer = writer or stack.enter_context(_writer(file, table.schema))
             writer.write_table(table.cast(writer.schema))
             n += len(table)
             if bar:
@@ -117,6 +117,15 @@ def write_parquet(
         bar.close(n)
 
 
+def _writer(file, schema) -> pq.ParquetWriter:
+    """One that looks for repeated values where there may be some: to look among scores takes long."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    repeated = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    return pq.ParquetWriter(file, schema, use_dictionary=repeated)
+
+
 def _chunks(X) -> Chunks:
     chunks = as_chunks(X)
     if chunks is not None:
@@ -124,37 +133,38 @@ def _chunks(X) -> Chunks:
     return ChunksInTurn(X) if isinstance(X, Iterator) else RowsInChunks(X if is_frame(X) else np.asarray(X))
 
 
-def _drawn(estimator, method, n, rng) -> Generator[pa.Table, None, None]:
-    if method != "sample":
-        raise TypeError(f"X is the number {n}, but {method!r} needs rows: pass a table or a stream of them.")
+def _numbers_of_draws(n) -> Iterator[int]:
     for first in range(0, n, ROWS_AT_A_TIME):
-        rows = estimator.sample(min(ROWS_AT_A_TIME, n - first), random_state=rng)
-        yield _table(estimator, method, rows)
+        yield min(ROWS_AT_A_TIME, n - first)
 
 
-def _answers(estimator, method, chunks, targets, single, keep, rng) -> Generator[pa.Table, None, None]:
+def _draws(estimator, method, seeded) -> pa.Table:
+    seed, n = seeded
+    return _table(estimator, method, estimator.sample(n, random_state=seed))
+
+
+def _answers(estimator, method, targets, single, keep, seeded) -> pa.Table:
+    seed, (first, origin, chunk) = seeded
+    rest = chunk
+    if targets or keep:
+        names = _checked_names(chunk, [*targets, *keep], origin)
+        rest = select_columns(chunk, [name for name in names if name not in {*targets, *keep}])
+    # Rows that were drawn by an estimator without names have got some in the file.
+    given = [rest if hasattr(estimator, "feature_names_in_") else np.asarray(rest)]
+    if targets:
+        y = np.asarray(select_columns(chunk, targets), dtype=float)
+        given.append(y[:, 0] if single else y)
     call = getattr(estimator, method)
-    more = {"random_state": rng} if "random_state" in inspect.signature(call).parameters else {}
-    with closing(read_ahead(chunks.read(), CHUNKS_AHEAD)) as ahead:
-        for first, origin, chunk in ahead:
-            rest = chunk
-            if targets or keep:
-                names = _checked_names(chunk, [*targets, *keep], origin)
-                rest = select_columns(chunk, [name for name in names if name not in {*targets, *keep}])
-            # Rows that were drawn by an estimator without names have got some in the file.
-            given = [rest if hasattr(estimator, "feature_names_in_") else np.asarray(rest)]
-            if targets:
-                y = np.asarray(select_columns(chunk, targets), dtype=float)
-                given.append(y[:, 0] if single else y)
-            try:
-                table = _table(estimator, method, call(*given, **more))
-            except (ValueError, TypeError) as error:
-                rows = f"{origin}, rows {first} to {first + len(chunk) - 1} of X"
-                raise type(error)(f"In {rows}, counted from the first of these: {error}") from error
-            kept = arrow_table(select_columns(chunk, keep)) if keep else None
-            for place, name in enumerate(keep):
-                table = table.add_column(place, name, kept[name])
-            yield table
+    more = {"random_state": seed} if "random_state" in inspect.signature(call).parameters else {}
+    try:
+        table = _table(estimator, method, call(*given, **more))
+    except (ValueError, TypeError) as error:
+        rows = f"{origin}, rows {first} to {first + len(chunk) - 1} of X"
+        raise type(error)(f"In {rows}, counted from the first of these: {error}") from error
+    kept = arrow_table(select_columns(chunk, keep)) if keep else None
+    for place, name in enumerate(keep):
+        table = table.add_column(place, name, kept[name])
+    return table
 
 
 def _checked_names(chunk, wanted, origin):

@@ -142,7 +142,7 @@ class ProcessGroup:
             return (loss if n_rows else None), due
         message = params.message
         if n_rows:
-            params.grad.mul_(n_rows)
+            params.pack(n_rows)
         else:
             message.zero_()
         said = message[-N_EXTRA:]
@@ -152,7 +152,7 @@ class ProcessGroup:
         due, n_rows, loss = said[2:].tolist()
         if not n_rows:
             return None, due > 0
-        params.grad.div_(n_rows)
+        params.unpack(n_rows)
         return loss / n_rows, due > 0
 
     def fail(self, error: BaseException) -> None:

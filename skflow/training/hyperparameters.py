@@ -53,6 +53,7 @@ TRIAL_SHARE_OF_SMALL = 0.03  # the same for a small table
 MAX_TRIAL_STEPS = 500  # at most
 TRIAL_GROWTH = 1.3  # times as many steps have been made when they are compared again
 MAX_TRIAL_SHARE_OF_LONG = 0.05  # of all steps is what the starts of a long table are compared for at most
+MAX_SHARE_CUT_SHORT = 0.05  # of all steps may be missing from passes in which a trial has ended
 TRUST_IN_RISE = 0.75  # of the last doubling's rise is what the next doubling is expected to bring
 
 # The steps

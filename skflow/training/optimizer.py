@@ -6,8 +6,12 @@ more than a small fit takes.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import nn
+
+from ..flows.networks.linear import MaskedLinear
 
 N_EXTRA = 5  # numbers
 
@@ -16,11 +20,11 @@ class ParameterVector:
     """All trainable parameters of a module as slices of one tensor, and their gradient as another.
 
     An optimiser step, a norm, an average or a copy is then one operation, however many layers there are. Matrices come
-    first, so that weight decay applies to one slice of the vector. The gradient begins the ``message`` that processes
-    send each other; a few numbers more stand behind it.
+    first, so that weight decay applies to one slice of the vector.
     """
 
     def __init__(self, module: nn.Module):
+        self.module = module
         params = list(module.parameters())
         trained = [i for i, p in enumerate(params) if p.requires_grad]
         self.order = sorted(trained, key=lambda i: params[i].dim() < 2)
@@ -28,12 +32,30 @@ class ParameterVector:
         sizes = [p.numel() for p in self.params]
         self.n_decayed = sum(n for n, p in zip(sizes, self.params) if p.dim() >= 2)
         self.value = torch.cat([p.detach().reshape(-1) for p in self.params])
-        self.message = torch.cat([torch.zeros_like(self.value), self.value.new_zeros(N_EXTRA)])
-        self.grad = self.message[: len(self.value)]
+        self.grad = torch.zeros_like(self.value)
         start = 0
         for p, n in zip(self.params, sizes):
             p.data = self.value[start : start + n].view_as(p)
             start += n
+
+    @functools.cached_property
+    def message(self) -> torch.Tensor:
+        """What processes send each other: the gradient, but for weights that masks hide, and a few numbers more."""
+        return self.value.new_zeros(len(self._sent) + N_EXTRA)
+
+    @functools.cached_property
+    def _sent(self):
+        """Which weights no mask hides: of a masked network about half."""
+        masks = {id(layer.affine): layer.mask for layer in self.module.modules() if isinstance(layer, MaskedLinear)}
+        return torch.cat([masks.get(id(p), torch.ones_like(p)).reshape(-1) for p in self.params]).nonzero().squeeze(1)
+
+    def pack(self, factor: float) -> None:
+        """Put the gradient, times a factor, into the message."""
+        torch.index_select(self.grad, 0, self._sent, out=self.message[:-N_EXTRA]).mul_(factor)
+
+    def unpack(self, divisor: float) -> None:
+        """Set the gradient to that of the message, over a divisor; zero where a mask hides the weight."""
+        self.grad.zero_().scatter_(0, self._sent, self.message[:-N_EXTRA].div_(divisor))
 
     def differentiate(self, loss: torch.Tensor) -> None:
         """Set the gradient to that of ``loss``."""

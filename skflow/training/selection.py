@@ -55,6 +55,15 @@ class Candidate:
         return progress.best_score if self.run.done else progress.extrapolated_score(self.run.plan.max_iter)
 
     @property
+    def cut_short(self) -> bool:
+        """Whether trials have ended in the middle of passes so long that a large share of the plan would be missing."""
+        plan, trainer = self.run.plan, self.run.trainers[0]
+        if plan.n_steps is None:
+            return False
+        in_whole_passes = self.run.progress.n_iter * plan.n_steps / plan.max_iter
+        return in_whole_passes - trainer.step - trainer.rollbacks > hp.MAX_SHARE_CUT_SHORT * plan.n_steps
+
+    @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C has ended its training."""
         return self.run.progress.stopped == "interrupted"
@@ -76,12 +85,16 @@ class Candidate:
 def select(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[Fit], bool]) -> Candidate:
     """Train the best of several candidates to its end: see `best_start`.
 
+    Where passes are so long that trials ended within them, the steps of the trials count as none of the passes.
+
     Returns
     -------
     Candidate
         Where Ctrl-C has ended the training of one, its own is at an end, too.
     """
     best = best_start(candidates, plan, on_iteration)
+    if best.cut_short and not best.interrupted:
+        best = best.restarted()
     best.advance(math.inf, on_iteration)
     return best
 

@@ -14,14 +14,21 @@ def is_dask(X) -> bool:
 
 
 def map_rows(
-    function: Callable[..., Any], collections: Sequence, name: str, dtype: np.dtype, columns: list[str] | None
+    function: Callable[..., Any],
+    model: Any,
+    collections: Sequence,
+    name: str,
+    dtype: np.dtype,
+    columns: list[str] | None,
 ):
-    """Apply ``function`` to the partitions of collections: lazily, and without a partition that has no rows.
+    """Apply ``function`` to a model and the partitions of collections: lazily, and not to partitions without rows.
 
     Parameters
     ----------
     function : callable
-        Of tables of the same number n of rows, shape (n,), or (n, k) where there are ``columns``.
+        Of the model and of tables of the same number n of rows, shape (n,), or (n, k) where there are ``columns``.
+    model : object
+        A task of its own, on which all others depend: a worker is sent it once, and not with every partition.
     collections : sequence of Dask arrays or DataFrames
         All of the same partitions.
     name : str
@@ -36,22 +43,24 @@ def map_rows(
     collection
         An array where the first of ``collections`` is one, else a Series or DataFrame with its index.
     """
-    first = collections[0]
-    if hasattr(first, "to_dask_array"):
-        return _of_frame(function, collections, name, dtype, columns)
+    import dask
+
+    model = dask.delayed(model, pure=True, traverse=False)
+    if hasattr(collections[0], "to_dask_array"):
+        return _of_frame(function, model, collections, name, dtype, columns)
     import dask.array as da
 
     parts = [part.rechunk({j: -1 for j in range(1, part.ndim)}) for part in collections]
     shape = {"drop_axis": 1} if columns is None else {"chunks": (parts[0].chunks[0], (len(columns),))}
     empty = np.empty((0,) if columns is None else (0, len(columns)), dtype)
 
-    def of_block(*blocks):
-        return function(*blocks) if len(blocks[0]) else empty
+    def of_block(*blocks, model):
+        return function(model, *blocks) if len(blocks[0]) else empty
 
-    return da.map_blocks(of_block, *parts, dtype=dtype, meta=empty, **shape)
+    return da.map_blocks(of_block, *parts, model=model, dtype=dtype, meta=empty, **shape)
 
 
-def _of_frame(function, collections, name, dtype, columns):
+def _of_frame(function, model, collections, name, dtype, columns):
     import dask.dataframe as dd
     import pandas as pd
 
@@ -60,13 +69,13 @@ def _of_frame(function, collections, name, dtype, columns):
             return pd.Series(values, index=index, name=name, dtype=dtype)
         return pd.DataFrame(values, index=index, columns=columns, dtype=dtype)
 
-    def of_partition(*parts):
+    def of_partition(*parts, model):
         k = (0,) if columns is None else (0, len(columns))
-        values = function(*parts) if len(parts[0]) else np.empty(k, dtype)
+        values = function(model, *parts) if len(parts[0]) else np.empty(k, dtype)
         return framed(np.asarray(values), parts[0].index)
 
     meta = framed(np.empty((0,) if columns is None else (0, len(columns)), dtype), collections[0]._meta.index)
-    return dd.map_partitions(of_partition, *collections, meta=meta, align_dataframes=False)
+    return dd.map_partitions(of_partition, *collections, model=model, meta=meta, align_dataframes=False)
 
 
 def precision_of(X) -> np.dtype:

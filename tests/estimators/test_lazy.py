@@ -8,6 +8,7 @@ from skflow import FlowDensity, FlowOutlierDetector
 
 from ..helpers import fit_quietly, quick
 
+cloudpickle = pytest.importorskip("cloudpickle")  # Dask's way to send a task
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 METHODS = {
@@ -56,6 +57,17 @@ def test_nothing_is_computed_before_it_is_asked_for(fitted):
     answer = fitted[FlowDensity].score_samples(X)
     with pytest.raises(RuntimeError, match="computed"):
         answer.compute(scheduler="synchronous")
+
+
+@pytest.mark.parametrize("of_frames", [True, False])
+def test_a_worker_is_sent_the_estimator_once(of_frames, fitted, named, table):
+    if of_frames:
+        estimator, X = named, dd.from_pandas(pd.DataFrame(table, columns=NAMES), npartitions=3)
+    else:
+        estimator, X = fitted[FlowDensity], da.from_array(table, chunks=(80, 4))
+    tasks = dict(estimator.score_samples(X.persist(scheduler="synchronous")).__dask_graph__()).values()
+    large = [task for task in tasks if len(cloudpickle.dumps(task)) >= len(cloudpickle.dumps(estimator))]
+    assert len(large) == 1
 
 
 def test_partitions_without_rows_are_passed_over(named, table):

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from skflow import FlowOutlierDetector, FlowRegressor, write_parquet
 from skflow.estimators import parquet
@@ -84,6 +85,12 @@ def test_draws_have_the_names_of_the_columns(named, tmp_path):
 def test_draws_follow_from_the_seed(density, tmp_path):
     first, again = (written(tmp_path, density, 150, "sample", random_state=1) for _ in range(2))
     assert first.equals(again) and first.column_names == ["x0", "x1", "x2", "x3"]
+
+
+def test_the_number_of_threads_has_no_say_in_draws(density, tmp_path, two_threads):
+    drawn = written(tmp_path, density, 350, "sample", random_state=1)
+    torch.set_num_threads(1)
+    assert drawn.equals(written(tmp_path, density, 350, "sample", random_state=1))
 
 
 def test_draws_of_a_table_with_categories_are_of_its_types(tmp_path):

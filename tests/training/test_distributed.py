@@ -21,6 +21,7 @@ from skflow.training import trainer as trainer_module
 from skflow.training.data import NoisySource, Part, ShardSource, TableSource
 from skflow.training.distributed import DistributedFitError
 from skflow.training.hyperparameters import Plan
+from skflow.training.optimizer import N_EXTRA
 from skflow.training.shards import ShardFitting
 from skflow.training.trainer import Trainer
 
@@ -149,6 +150,22 @@ def test_ranks_share_every_step_of_a_table_that_all_have(ranks):
     for gradient, loss, score, n_steps in ranks.run(train_table):
         torch.testing.assert_close(gradient, alone[0], rtol=1e-4, atol=1e-6)
         assert (loss, score, n_steps) == (*(pytest.approx(v, rel=1e-6) for v in alone[1:3]), 3)
+
+
+def count_sums(rank):
+    plain, counted = torch.distributed.all_reduce, []
+    torch.distributed.all_reduce = lambda message: counted.append(len(message)) or plain(message)
+    try:
+        n_steps = train_table(rank)[-1]
+    finally:
+        torch.distributed.all_reduce = plain
+    return n_steps, [n for n in counted if n != distributed.LENGTH]
+
+
+def test_a_step_is_one_sum_of_what_no_mask_hides(ranks):
+    n_parameters = Flow(build_flow("nsf", 3, 0, FlowSettings(1, (8,), 4)), StandardNormal(3)).n_parameters()
+    for n_steps, sums in ranks.run(count_sums):
+        assert sums == [n_parameters + N_EXTRA] * (n_steps + 1)  # the last one says that there are no rows any more
 
 
 def train_noisy(rank):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skflow import FlowDensity
-from skflow.training import density, hyperparameters, selection
+from skflow.training import density, hyperparameters, selection, trainer
 from skflow.training.hyperparameters import LONG, VERY_LONG, resolve_plan
 from skflow.training.table import Table
 
@@ -47,6 +47,21 @@ def test_starts_are_compared_no_longer_than_the_plan_says(moons, monkeypatch):
     )
     FlowDensity(random_state=0).fit(moons)
     assert len(steps) > 1 and sorted(steps.values())[-2] <= 10
+
+
+def test_a_trial_within_a_pass_is_not_the_pass(monkeypatch):
+    monkeypatch.setattr(hyperparameters, "MAX_TRIAL_STEPS", 5)
+    seen = []
+    one_step = trainer.Trainer._one_step
+
+    def note(self, current):
+        seen.append(self)
+        return one_step(self, current)
+
+    monkeypatch.setattr(trainer.Trainer, "_one_step", note)
+    X = np.random.default_rng(0).gamma(1.0, size=(1000, 2))
+    fitted = fit_quietly(quick(batch_size=30, max_iter=1), X)
+    assert fitted.n_iter_ == 1 and seen.count(seen[-1]) >= 900 // 30
 
 
 def test_held_out_rows_have_a_limit(monkeypatch):
