@@ -54,7 +54,7 @@ def test_inner_block_may_use_what_was_set_around_the_outer_one():
 
 def test_idle_machine_keeps_all_threads(monkeypatch):
     machine = calls(monkeypatch, 1000, 0.02, 0.011)
-    assert 0 < machine.calls.count(1) < 50  # for comparison
+    assert 0 < machine.calls.count(1) < 60  # for comparison
     assert machine.now < 1.05 * 1000 * 0.011
 
 
@@ -90,7 +90,7 @@ def test_all_threads_come_back(monkeypatch):
     machine.seconds[2] = 0.011
     for _ in range(5000):  # a trial may take a tenth of the time
         pace.call(machine.call)
-    assert machine.calls[-400:].count(2) > 380
+    assert machine.calls[-400:].count(2) > 360
 
 
 def test_call_that_fails_leaves_the_threads(monkeypatch):
