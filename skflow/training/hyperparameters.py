@@ -48,19 +48,20 @@ DEPTHS = 2, 3  # layers for a small table and any other
 BINS = 8, 16  # of a spline for less than a thousand rows and more
 
 # The choice between starts
-TRIAL_SHARE = 0.075  # of all steps are made by every start before they are compared
-TRIAL_SHARE_OF_SMALL = 0.03  # the same for a small table
-MAX_TRIAL_STEPS = 500  # at most
+TRIAL_SHARE = 0.05  # of all steps are made by every start before they are compared
+TRIAL_SHARE_OF_SMALL = 0.02  # the same for a small table
+MAX_TRIAL_STEPS = 1000  # at most
 TRIAL_GROWTH = 1.3  # times as many steps have been made when they are compared again
 MAX_TRIAL_SHARE_OF_LONG = 0.05  # of all steps is what the starts of a long table are compared for at most
 MAX_SHARE_CUT_SHORT = 0.05  # of all steps may be missing from passes in which a trial has ended
 TRUST_IN_RISE = 0.75  # of the last doubling's rise is what the next doubling is expected to bring
+HOPE = 1.0  # the same of a start that is behind: to keep one in vain costs less than to lose the best
 
 # The steps
 MIN_STEPS, STEPS, STEPS_EXPONENT = 400, 850, 0.55  # of a table of 500 rows, growing with this power of the rows
 BATCH_SIZE = 256  # up to a long table
 COLUMNS_AT_FULL_LENGTH = 64  # of more columns each step is so dear that there are fewer
-PATIENCE = 0.07  # of all steps without a better validation score end a run
+PATIENCE = 0.1  # of all steps without a better validation score end a run
 MIN_PATIENCE = 5  # passes
 WARMUP_STEPS = 50  # of the learning rate, a tenth of all at most
 LAST_RATE = 0.01  # of the learning rate is what the schedule ends with

@@ -49,10 +49,10 @@ class Candidate:
         """The validation score of its best state."""
         return self.run.progress.best_score
 
-    def extrapolated_score(self) -> float:
-        """What its validation score may come to."""
+    def extrapolated_score(self, trust: float) -> float:
+        """What its validation score may come to: see `Progress.extrapolated_score`."""
         progress = self.run.progress
-        return progress.best_score if self.run.done else progress.extrapolated_score(self.run.plan.max_iter)
+        return progress.best_score if self.run.done else progress.extrapolated_score(self.run.plan.max_iter, trust)
 
     @property
     def cut_short(self) -> bool:
@@ -144,6 +144,6 @@ def _undominated(candidates):
     """Those to which no other is superior both in what it has reached and in what it may reach; of equals the first."""
     kept: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda candidate: -candidate.best_score):
-        if all(candidate.extrapolated_score() > other.extrapolated_score() for other in kept):
+        if all(candidate.extrapolated_score(hp.HOPE) > other.extrapolated_score(hp.TRUST_IN_RISE) for other in kept):
             kept.append(candidate)
     return kept

@@ -35,18 +35,19 @@ class Progress:
     stopped: str = "max_iter"
     done: bool = False
 
-    def extrapolated_score(self, max_iter: int) -> float:
-        """What the validation score may come to in ``max_iter`` passes: the last doubling's rise, over and over again.
+    def extrapolated_score(self, max_iter: int, trust: float) -> float:
+        """What the validation score may come to in ``max_iter`` passes, where rises go on.
 
-        Curves rise about linearly in the logarithm of the number of passes, until they turn; a quarter is taken off for
-        that. A start that has turned is no match for one that is still far below and rising fast.
+        Curves rise about linearly in the logarithm of the number of passes, until they turn: every doubling to come
+        counts for ``trust`` times the rise of the last one. A start that has turned is no match for one that is still
+        far below and rising fast.
         """
         scores = self.validation_scores
         if len(scores) < 2:
             return self.best_score
         rise = max(0.0, scores[-1] - scores[len(scores) // 2 - 1])
         doublings = math.log2(max(1.0, max_iter / len(scores)))
-        return max(self.best_score, scores[-1] + hp.TRUST_IN_RISE * doublings * rise)
+        return max(self.best_score, scores[-1] + trust * doublings * rise)
 
     def shifted(self, log_abs_det: float) -> Progress:
         """The same in other units, to which log-densities lack ``log_abs_det``."""
