@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MAX_ITER, K_MEANS_MAX_ITER = 60, 20
+MAX_ITER, K_MEANS_MAX_ITER = 60, 100
 TOL = 1e-3  # nats a row
 LEAST_VARIANCE = 1e-4  # is added in every direction
 ROWS_AT_A_TIME = 1024  # whose deviations from all means stay in the cache
