@@ -117,13 +117,13 @@ HARD = {
 
 
 def fitted(target, seed, **params):
-    """A posterior, and the seconds that its fit has taken."""
-    start = time.perf_counter()
+    """A posterior, and the seconds of a processor that its fit has taken."""
+    start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         posterior = FlowPosterior(random_state=seed, bounds=target.bounds, **params)
         posterior.fit(target.log_density, target.n_features)
-    return posterior, time.perf_counter() - start
+    return posterior, time.process_time() - start
 
 
 def line(name, seed, posterior, seconds, log_z):
@@ -150,13 +150,13 @@ def pocomc(name, target, seed):
         n_evaluations += len(x)
         return target.log_density(torch.from_numpy(x)).numpy() - stats.norm(0, target.scale).logpdf(x).sum(1)
 
-    start = time.perf_counter()
+    start = time.process_time()
     sampler = pocomc.Sampler(pocomc.Prior(prior), log_likelihood, vectorize=True, random_state=seed)
     sampler.run(progress=False)
     log_z, error = sampler.evidence()
     print(
         f"{name:24} seed {seed}  log Z error {log_z - target.log_z:+.4f} ± {error:.4f}  {n_evaluations} evaluations  "
-        f"{time.perf_counter() - start:.0f} s  (pocoMC)",
+        f"{time.process_time() - start:.0f} s  (pocoMC)",
         flush=True,
     )
 
@@ -269,6 +269,19 @@ def run_logistic():
     )
 
 
+def eight_schools(x):
+    """Rubin (1981), with the effects as columns: mean, logarithm of the spread, and eight effects."""
+    effect = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12], dtype=x.dtype)
+    error = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18], dtype=x.dtype)
+    mean, log_spread, theta = x[:, 0], x[:, 1], x[:, 2:]
+    offset = (theta - mean[:, None]) / log_spread[:, None].exp()
+    of_effects = -0.5 * (((theta - effect) / error).square() + offset.square()).sum(1) - 8 * log_spread
+    return of_effects - 0.5 * (mean / 5) ** 2 - torch.log1p((log_spread.exp() / 5) ** 2) + log_spread
+
+
+EIGHT_SCHOOLS = 7.950262  # by quadrature over mean and spread
+
+
 def twenty():
     """Targets of known constants, easy and hard."""
     few = torch.tensor([[-6.0, 0], [6.0, 0], [0, 9.0]], dtype=torch.float64)
@@ -306,7 +319,6 @@ def twenty():
         return (x.log() - x).sum(1)
 
     return {
-        "normal 2": normal([1.0, 1.0]),
         "normal 2, scales": normal([1e-3, 1e3]),
         "normal 10": normal([1.0] * 10),
         "normal 30": normal([1.0] * 30),
@@ -326,6 +338,7 @@ def twenty():
         "many-well 8": Target(many_well, 8, MANY_WELL / 4),
         "forty Gaussians": HARD["forty Gaussians"],
         "funnel 10": HARD["funnel"],
+        "eight schools": Target(eight_schools, 10, EIGHT_SCHOOLS),
     }
 
 

@@ -68,6 +68,21 @@ def pareto_smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     return smoothed, k
 
 
+def tail_shape(log_weights: Tensor) -> float:
+    """Shape k of the tail of weights, see `pareto_smoothed`; infinite where one of them is."""
+    return math.inf if (log_weights == torch.inf).any() else pareto_smoothed(log_weights.numpy())[1]
+
+
+def shape_by_target_rows(log_weights: Tensor) -> float:
+    """The same shape k, where the weights p / q are those of rows of p instead of q.
+
+    Where P_q(w > t) goes as t^(-1 / k), P_p(w > t), which is E_q[w; w > t] / E_q[w], goes as t^(1 - 1 / k): rows of p
+    have weights of shape k' = k / (1 - k). They also come from where q has as good as no draws.
+    """
+    shape = max(0.0, tail_shape(log_weights))
+    return 1.0 if shape == math.inf else shape / (1 + shape)
+
+
 def fit_generalised_pareto(excess: np.ndarray) -> tuple[float, float]:
     """Shape and scale of a generalised Pareto distribution of excesses over a threshold, in ascending order.
 
