@@ -163,10 +163,10 @@ def pocomc(name, target, seed):
 
 def run_energies():
     """KL from the default, and from planar and radial flows of three depths in front of a standard normal."""
-    paper = [(flow, depth, "normal") for flow in ("planar", "radial") for depth in (2, 8, 32)]
-    for flow, depth, base in [("nsf", "auto", "auto"), *paper]:
+    paper = [(flow, depth, "normal", 30_000) for flow in ("planar", "radial") for depth in (2, 8, 32)]
+    for flow, depth, base, n in [("nsf", "auto", "auto", 100_000), *paper]:
         for name, log_density in energies().items():
-            settings = {"flow": flow, "depth": depth, "base": base, "max_evaluations": 100_000}
+            settings = {"flow": flow, "depth": depth, "base": base, "max_evaluations": n}
             posterior, seconds = fitted(Target(log_density, 2, math.nan), 0, **settings)
             forward, reverse = divergences(posterior, log_density)
             print(

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..persistence.registry import savable
-from ..training.importance_weights import effective_sample_size, log_mean, log_mean_std
+from ..training.importance_weights import TRUSTED_K, effective_sample_size, log_mean, log_mean_std
 from ..training.posterior import PosteriorFit, PosteriorFitting
 from ..training.progress import GenerationLines
 from ..training.target import Target
@@ -29,8 +29,6 @@ from .validation import check_bounds, check_finite, check_n_samples, make_seed, 
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-TRUSTED_K = 0.7  # below it a mean of weights has a standard error that can be believed (Vehtari et al. 2024)
 
 
 @savable({**FITTED, **EVIDENCE}, MORE, disagreement)

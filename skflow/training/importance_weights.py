@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TRUSTED_K = 0.7  # below it a mean of weights has a standard error that can be believed (Vehtari et al. 2024)
 PSEUDO_DRAWS, PRIOR_K = 10, 0.5  # of the tail, which the prior of its shape counts for (Vehtari et al. 2024, app. C)
 MIN_TAIL = 5  # draws; of fewer there is no shape
 

@@ -25,7 +25,7 @@ from .density import DensityFitting
 from .fit import Fit
 from .hamiltonian import hamiltonian_monte_carlo
 from .importance_sample import ImportanceSample, draw, importance_sample, log_prob
-from .importance_weights import effective_sample_size, log_mean, shape_by_target_rows, tail_shape
+from .importance_weights import TRUSTED_K, effective_sample_size, log_mean, shape_by_target_rows, tail_shape
 from .interrupt import keeps_the_fit
 from .path_gradient import minimise_reverse_kl
 from .persistent_sampling import Generation, PersistentSample, systematic_resampling, tempered_log_density
@@ -126,7 +126,7 @@ class PosteriorFitting:
         on_chains = int(hp.CHAINS_SHARE * target.max_evaluations)
         self.n_chains = int(np.clip(on_chains // hp.SHORT_CHAIN, *hp.CHAINS))
         self.n_per_chain = on_chains // self.n_chains
-        self.judges: list[tuple[Tensor, Tensor]] = []  # rows of the target and its log-densities there
+        self.rows_of_target: list[tuple[Tensor, Tensor]] = []  # and the target's log-densities there
         self.beta, self.interrupted = 0.0, False
 
     def from_scratch(self) -> PosteriorFit:
@@ -139,15 +139,17 @@ class PosteriorFitting:
         enough = target.differentiable and target.left > 4 * self.n_evidence
         if not self._ended(best) and enough and best.share < hp.FINAL_SHARE:
             self._sample(self._refine, best)
-            again = None if self.interrupted else self._fit_and_weigh()
-            if again is None:
-                best.fit.progress.stopped = "interrupted"
-            # It may know of more than the first, and so be the better one though fewer of its draws are effective.
-            elif again.share >= min(hp.POOR_SHARE, best.share) and self._shape(again) <= self._shape(best):
+            again = best if self.interrupted else self._fit_and_weigh()
+            # It may know of more than the first, and so be the better one though fewer of its draws are effective; but
+            # it may also have lost a place.
+            limit = max(TRUSTED_K, self._shape(best))
+            if again.share >= min(hp.POOR_SHARE, best.share) and self._shape(again) <= limit:
                 best = again
         target.reserved = 0
         if not self._ended(best):
             self._sample(self._walk, best)
+        if self.interrupted:
+            best.fit.progress.stopped = "interrupted"
         best.pareto_k = self._shape(best)
         return best
 
@@ -166,18 +168,18 @@ class PosteriorFitting:
             self.interrupted = True
 
     def _fit_and_weigh(self):
-        """The flow of the estimator, and draws from it; the rows that it is fitted to are judges of every such flow."""
+        """The flow of the estimator, and draws from it. Some of the rows that it is fitted to are kept."""
         weights = self.sample.log_weights()
         n = int(min(hp.CHAINS[1], effective_sample_size(weights)))
         index = systematic_resampling(weights, n, self.rng)
-        self.judges.append((self.sample.x[index], self.sample.on_target[index]))
+        self.rows_of_target.append((self.sample.x[index], self.sample.on_target[index]))
         fit, target = self._fit_draws(), self.target
         target.reserved = self.n_chains * self.n_per_chain
         n = min(self.n_evidence, target.left)
         return PosteriorFit(fit, importance_sample(fit.flow, target, n, self.generator))
 
     def _walk(self, posterior):
-        """Where long chains go that start at the draws of a flow, weighted: they are judges, too."""
+        """Keep the rows where Hamiltonian chains end that start at the draws of a flow, weighted."""
         sample = posterior.sample
         x = sample.x[systematic_resampling(sample.log_weights, self.n_chains, self.rng)]
         unbounded = self.reference.bijection
@@ -190,12 +192,12 @@ class PosteriorFitting:
         n_moves = (self.n_per_chain - 2) // n_leaps
         y = hamiltonian_monte_carlo(unbounded(x)[0], log_density, n_moves, n_leaps, self.generator)
         x = unbounded.inverse(y)[0]
-        self.judges.append((x, self.target(x)))
+        self.rows_of_target.append((x, self.target(x)))
 
     def _shape(self, posterior):
         """Of the weights' tail, as the flow's draws show it and as rows do that come from elsewhere."""
         flow = posterior.fit.flow
-        shapes = [shape_by_target_rows(on_target - log_prob(flow, x)) for x, on_target in self.judges]
+        shapes = [shape_by_target_rows(on_target - log_prob(flow, x)) for x, on_target in self.rows_of_target]
         return max(tail_shape(posterior.sample.log_weights), *shapes)
 
     def _begin(self):
@@ -251,7 +253,7 @@ class PosteriorFitting:
         self.sample = PersistentSample(self.sample.reference)
         self.sample.add_draws(sample.x, sample.log_weights + log_prob(flow, sample.x), lambda x: log_prob(flow, x))
         refined = self._proposal(rows, _linear_and_autoregressive, "normal", hp.REFINED_STEPS)
-        self._draw_from(refined.requires_grad_(False))
+        self._draw_from(copy.deepcopy(refined).requires_grad_(False))  # whose density must stay what it is
         for _ in range(hp.REFINEMENTS):
             refined.bijection.requires_grad_(True)
             most = int(hp.MAX_REVERSE_KL_SHARE * self.target.left) // hp.REVERSE_KL_ROWS
@@ -259,7 +261,7 @@ class PosteriorFitting:
             share = self._draw_from(copy.deepcopy(refined).requires_grad_(False))
             if share < hp.POOR_SHARE:
                 return
-        self._draw_from(refined, n=min(self.n_final, self.target.left))
+        self._draw_from(refined.requires_grad_(False), n=min(self.n_final, self.target.left))
 
     def _rows(self, beta, most):
         """Rows at an inverse temperature, as many as are effective."""
