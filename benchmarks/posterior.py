@@ -1,5 +1,7 @@
 """Densities known up to a constant whose constant is known all the same: error, effective draws, evaluations, seconds.
 
+Seconds are those of a processor, which other work on the machine doesn't lengthen.
+
 python benchmarks/posterior.py energies|targets|logistic|diagnostics [--seeds 2] [--peers]
 """
 
@@ -94,13 +96,13 @@ def energies():
     return {"U1": u1, "U2": ending(u2), "U3": ending(u3), "U4": ending(u4)}
 
 
-def divergences(posterior, log_density):
+def divergences(score_samples, log_density):
     """KL(p || q) and KL(q || p) in nats, by quadrature."""
     x = torch.from_numpy(np.stack(np.meshgrid(ENERGY_GRID, ENERGY_GRID, indexing="ij"), -1).reshape(-1, 2))
     cell = math.log((ENERGY_GRID[1] - ENERGY_GRID[0]) ** 2)
     log_p = log_density(x).numpy()
     log_p = log_p - np.logaddexp.reduce(log_p) - cell
-    log_q = posterior.score_samples(x.numpy())
+    log_q = score_samples(x.numpy())
     p, q = np.exp(log_p + cell), np.exp(log_q + cell)
     return float(p @ (log_p - log_q)), float(q @ (log_q - log_p))
 
@@ -161,19 +163,54 @@ def pocomc(name, target, seed):
     )
 
 
-def run_energies():
+def normflows_splines(name, log_density, n_steps=2000, n_draws=256):
+    """The same by normflows: four spline layers, by the reverse KL divergence alone."""
+    import normflows
+
+    class Energy(normflows.distributions.Target):
+        def log_prob(self, z):
+            return log_density(z)
+
+    torch.manual_seed(0)
+    start = time.process_time()
+    splines, lu = normflows.flows.AutoregressiveRationalQuadraticSpline, normflows.flows.LULinearPermute
+    layers = [layer for _ in range(4) for layer in (splines(2, 2, 64), lu(2))]
+    flow = normflows.NormalizingFlow(normflows.distributions.DiagGaussian(2), layers, Energy())
+    optimizer = torch.optim.Adam(flow.parameters(), 1e-3)
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        loss = flow.reverse_kld(n_draws)
+        if loss.isfinite():
+            loss.backward()
+            optimizer.step()
+    seconds = time.process_time() - start
+    with torch.no_grad():
+        forward, reverse = divergences(
+            lambda x: flow.log_prob(torch.from_numpy(x).float()).double().numpy(), log_density
+        )
+    print(
+        f"{name}  splines    4  KL(p||q) {forward:.4f}  KL(q||p) {reverse:.4f}  {n_steps * n_draws} evaluations  "
+        f"{seconds:.0f} s  (normflows)",
+        flush=True,
+    )
+
+
+def run_energies(peers):
     """KL from the default, and from planar and radial flows of three depths in front of a standard normal."""
     paper = [(flow, depth, "normal", 30_000) for flow in ("planar", "radial") for depth in (2, 8, 32)]
     for flow, depth, base, n in [("nsf", "auto", "auto", 100_000), *paper]:
         for name, log_density in energies().items():
             settings = {"flow": flow, "depth": depth, "base": base, "max_evaluations": n}
             posterior, seconds = fitted(Target(log_density, 2, math.nan), 0, **settings)
-            forward, reverse = divergences(posterior, log_density)
+            forward, reverse = divergences(posterior.score_samples, log_density)
             print(
                 f"{name}  {flow:6} {depth!s:4}  KL(p||q) {forward:.4f}  KL(q||p) {reverse:.4f}  "
                 f"{posterior.n_evaluations_} evaluations  {seconds:.0f} s",
                 flush=True,
             )
+    if peers:
+        for name, log_density in energies().items():
+            normflows_splines(name, log_density)
 
 
 def run_targets(seeds, peers):
@@ -248,12 +285,12 @@ def hamiltonian(log_density, d, n_chains=64, n_steps=3000, n_leaps=12, seed=0):
     return mean.numpy(), (square / count - mean**2).sqrt().numpy()
 
 
-def run_logistic():
+def run_logistic(peers):
     """Means and deviations beside a long Hamiltonian run."""
     log_density, d = logistic_regression()
-    start = time.perf_counter()
+    start = time.process_time()
     mean, std = hamiltonian(log_density, d, n_steps=800)
-    print(f"Hamiltonian Monte Carlo {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"Hamiltonian Monte Carlo {time.process_time() - start:.0f} s", flush=True)
     posterior, seconds = fitted(Target(log_density, d, math.nan), 0)
     X, log_weights = posterior.importance_sample(20_000, random_state=0)
     weight = np.exp(log_weights - log_weights.max())
@@ -267,6 +304,8 @@ def run_logistic():
         f"{posterior.n_evaluations_} evaluations  {seconds:.0f} s",
         flush=True,
     )
+    if peers:
+        pocomc("logistic regression", Target(log_density, d, posterior.log_evidence_), 0)
 
 
 def eight_schools(x):
@@ -364,10 +403,10 @@ if __name__ == "__main__":
         f"{platform.python_version()}, {platform.machine()}, {torch.get_num_threads()} threads, {time.strftime('%F')}"
     )
     if given.section == "energies":
-        run_energies()
+        run_energies(given.peers)
     elif given.section == "targets":
         run_targets(given.seeds, given.peers)
     elif given.section == "logistic":
-        run_logistic()
+        run_logistic(given.peers)
     else:
         run_diagnostics()

@@ -189,7 +189,8 @@ class PosteriorFitting:
             return log_abs_det + (self.target.with_gradient(x) if self.target.differentiable else self.target(x))
 
         n_leaps = hp.LEAPS if self.target.differentiable else 1
-        n_moves = (self.n_per_chain - 2) // n_leaps
+        # No more than the fit has cost so far.
+        n_moves = (min(self.n_per_chain, self.target.n_evaluations // self.n_chains) - 2) // n_leaps
         y = hamiltonian_monte_carlo(unbounded(x)[0], log_density, n_moves, n_leaps, self.generator)
         x = unbounded.inverse(y)[0]
         self.rows_of_target.append((x, self.target(x)))
