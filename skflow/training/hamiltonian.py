@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-SHORTEST, LONGEST = 0.02, 1.0  # leap, where the rows have a covariance of one
+from . import hyperparameters as hp
 
 
 def hamiltonian_monte_carlo(
@@ -37,7 +37,7 @@ def hamiltonian_monte_carlo(
     ----------
     .. [1] Neal, "MCMC Using Hamiltonian Dynamics", in Handbook of Markov Chain Monte Carlo (2011), section 5.2.
     """
-    factor = _factor(x)
+    factor, (shortest, longest) = _factor(x), hp.LEAP_LENGTHS
 
     def value_and_slope(x):
         x = x.detach().requires_grad_(True)
@@ -48,7 +48,7 @@ def hamiltonian_monte_carlo(
     value, slope = value_and_slope(x)
     for _ in range(n_moves):
         share = torch.rand(len(x), 1, generator=generator, dtype=x.dtype)
-        leap = LONGEST * (SHORTEST / LONGEST) ** share
+        leap = longest * (shortest / longest) ** share
         start = momentum = torch.randn(x.shape, generator=generator, dtype=x.dtype)
         new, new_value, new_slope = x, value, slope
         for _ in range(n_leaps):

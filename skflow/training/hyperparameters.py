@@ -129,6 +129,7 @@ REVERSE_KL_STEPS, REVERSE_KL_ROWS, REVERSE_KL_RATE = 300, 128, 5e-3
 MAX_REVERSE_KL_SHARE = 0.3  # of the evaluations that are left
 CHAINS, CHAINS_SHARE = (50, 300), 0.15  # their least and greatest number; of all evaluations
 SHORT_CHAIN, LEAPS = 100, 10  # evaluations of one, above which there are more chains; steps of a move
+LEAP_LENGTHS = (0.02, 1.0)  # their least and greatest, where rows have a covariance of one
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,9 @@ class PosteriorFitting:
     Rows are drawn at a falling temperature, each time from flows that have been fitted to the weighted rows so far;
     where their draws are not good enough, there are also rows of Markov chains that the flows precondition. The flow
     that the estimator describes is fitted to the rows of the target's own temperature. Where its draws are poor and the
-    target can be differentiated, path gradients of the reverse KL divergence carry flows to where no row has been, and
-    it is fitted once more to what these have drawn.
+    target can be differentiated, path gradients of the reverse KL divergence carry another flow to where no row has
+    been, and it is fitted once more to draws of that one. Rows of the samplers, and of Hamiltonian chains in the end,
+    say what the flow's own draws can't: where it has none.
 
     Parameters
     ----------
