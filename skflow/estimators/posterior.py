@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -13,43 +12,27 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from ..flows.flow import Flow
-from ..persistence.attributes import is_count, is_number
 from ..persistence.registry import savable
-from ..training.importance_weights import effective_sample_size, log_mean, log_mean_std, pareto_smoothed
-from ..training.persistent_sampling import systematic_resampling
-from ..training.posterior import ImportanceSample, PosteriorFitting
+from ..training.importance_weights import TRUSTED_K, effective_sample_size, log_mean, log_mean_std
+from ..training.posterior import PosteriorFit, PosteriorFitting
 from ..training.progress import GenerationLines
 from ..training.target import Target
 from ..utils.global_settings import shield
 from ..utils.user_warnings import warn_user
 from .base import BaseFlow
-from .inference_data import inference_data
+from .importance_sampling import EVIDENCE, ImportanceSampling
 from .log_density import LogDensity
 from .parameters import adds_to
 from .saved import FITTED, MORE, disagreement
-from .sklearn_compat import Interval, fit_context, follow_fit, with_callbacks
+from .sklearn_compat import Interval, Options, fit_context, follow_fit, with_callbacks
 from .validation import check_bounds, check_finite, check_n_samples, make_seed, resolve_device
 
 if TYPE_CHECKING:
-    from arviz import InferenceData
     from typing_extensions import Self
-
-TRUSTED_K = 0.7  # below it a mean of weights has a standard error that can be believed (Vehtari et al. 2024)
-DRAWS_PER_ROW = 4  # of the flow, for each that is resampled
-_LOG_DENSITIES: weakref.WeakKeyDictionary[Flow, LogDensity] = weakref.WeakKeyDictionary()  # by the flow fitted to each
-EVIDENCE = {
-    "log_evidence_": is_number,
-    "log_evidence_std_": is_number,
-    "elbo_": is_number,
-    "effective_sample_size_": is_number,
-    "pareto_k_": is_number,
-    "n_evaluations_": is_count,
-}
 
 
 @savable({**FITTED, **EVIDENCE}, MORE, disagreement)
-class FlowPosterior(BaseFlow):
+class FlowPosterior(ImportanceSampling, BaseFlow):
     """A posterior, or any density known up to a constant, by variational inference with a normalizing flow.
 
     Given log p~(x), the flow q is fitted to p = p~ / Z, and its draws are weighted by w = p~ / q::
@@ -82,10 +65,10 @@ class FlowPosterior(BaseFlow):
     learning_rate_init : float, default=3e-3
     alpha : float, default=1e-4
         Weight decay.
-    warm_start : bool, default=False
-        Has no effect.
+    warm_start : False
+        Nothing else: every fit starts from scratch.
     checkpoint : None
-        Has no effect.
+        Nothing else: no file keeps how far a fit to a function has come.
     random_state, device, verbose : see below
         As in `FlowDensity`. ``device`` is where flows are trained; ``log_density`` is given rows on the CPU.
 
@@ -105,7 +88,9 @@ class FlowPosterior(BaseFlow):
         Of 4,000 draws, or of fewer where ``max_evaluations`` allows no more, Kish's effective number.
     pareto_k_ : float
         Shape of the tail of the weights [5]_: above 0.7 neither weights nor evidence can be trusted, above 1 the
-        weights have no mean at all.
+        weights have no mean at all. The greatest of several: that of the flow's draws, and those of rows of the density
+        that come from elsewhere, from the sampler and from Hamiltonian chains, which may know of places where the flow
+        has no draws.
     n_evaluations_ : int
         Rows at which the fit has evaluated ``log_density``.
     n_features_in_ : int
@@ -147,6 +132,8 @@ class FlowPosterior(BaseFlow):
         "vectorized": ["boolean"],
         "gradient": ["boolean"],
         "feature_names": [None, "array-like"],
+        "warm_start": [Options(bool, {False})],
+        "checkpoint": [None],
     }
 
     @adds_to(BaseFlow)
@@ -210,20 +197,20 @@ class FlowPosterior(BaseFlow):
             init = self._check_init(init)
             target = Target(function, self.max_evaluations, differentiable=self.gradient)
             device, seed = resolve_device(self.device), make_seed(self.random_state)
-            sample = None
+            posterior = None
 
             def train(on_iteration):
-                nonlocal sample
+                nonlocal posterior
                 follow = GenerationLines().write if self.verbose else lambda generation: None
                 fitting = PosteriorFitting(self, target, d, seed, device, bounds, init, on_iteration, follow)
-                fit, sample = fitting.from_scratch()
-                return fit
+                posterior = fitting.from_scratch()
+                return posterior.fit
 
             self._followed(train, follow_fit(self, None, None))
             self._stream = None
             self.n_evaluations_ = target.n_evaluations
-            self._weigh(sample)
-            _LOG_DENSITIES[self.flow_] = function
+            self._weigh(posterior)
+            self._know_log_density(function)
             return self
 
     def _set_features(self, n_features, init):
@@ -265,13 +252,13 @@ class FlowPosterior(BaseFlow):
         check_bounds(self, rows)
         return torch.from_numpy(rows)
 
-    def _weigh(self, sample: ImportanceSample):
+    def _weigh(self, posterior: PosteriorFit):
         """Set what the weights of draws say of the fit, and warn where they are not to be trusted."""
-        weights = sample.log_weights
+        weights = posterior.sample.log_weights
         self.log_evidence_, self.log_evidence_std_ = log_mean(weights), log_mean_std(weights)
         self.elbo_ = float(weights.mean())
         self.effective_sample_size_ = effective_sample_size(weights)
-        self.pareto_k_ = float(pareto_smoothed(weights.numpy())[1])
+        self.pareto_k_ = float(posterior.pareto_k)
         if not self.pareto_k_ <= TRUSTED_K:
             warn_user(
                 f"{type(self).__name__}: pareto_k_ is {self.pareto_k_:.2g}, above {TRUSTED_K}: the flow misses a part "
@@ -347,107 +334,3 @@ class FlowPosterior(BaseFlow):
                 "one latent column for each column."
             )
         return self._evaluator.from_latent(Z)
-
-    @shield()
-    def importance_sample(
-        self,
-        n_samples: int = 1000,
-        log_density: Callable | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw rows from the fitted flow and weigh them by what the density says.
-
-        Parameters
-        ----------
-        n_samples : int, default=1000
-        log_density : callable, optional
-            By default that of the fit, which neither files nor pickles nor copies keep. Another one, such as that under
-            another prior, is weighed as well.
-        random_state : int, RandomState instance or None, default=None
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-        log_weights : ndarray of shape (n_samples,)
-            ``log p~(x) - log q(x)`` in nats: the mean of the weights estimates the evidence, and weighted means of a
-            function of the rows its expectation.
-        """
-        log_density = self._log_density(log_density)
-        X = self.sample(n_samples, random_state)
-        on_target = log_density(torch.from_numpy(X)).detach().numpy()
-        on_target = np.where(np.isnan(on_target) | (on_target == np.inf), -np.inf, on_target)
-        return X, on_target - self._evaluator.log_density(X)
-
-    @shield()
-    def resample(
-        self,
-        n_samples: int = 1000,
-        log_density: Callable | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Draw rows of the density itself.
-
-        They are picked from four times as many draws of the flow, in proportion to their Pareto-smoothed weights; a row
-        whose weight is large comes more than once.
-
-        Parameters
-        ----------
-        n_samples : int, default=1000
-        log_density : callable, optional
-            As in `importance_sample`.
-        random_state : int, RandomState instance or None, default=None
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-        """
-        rng = np.random.RandomState(make_seed(random_state))
-        X, log_weights = self.importance_sample(DRAWS_PER_ROW * check_n_samples(n_samples), log_density, rng)
-        smoothed = torch.from_numpy(pareto_smoothed(log_weights)[0])
-        return X[systematic_resampling(smoothed, n_samples, rng).numpy()]
-
-    @shield()
-    def to_arviz(
-        self,
-        n_samples: int = 1000,
-        log_density: Callable | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> InferenceData:
-        """Draws of the density as ArviZ knows them: one chain of `resample`, a variable a column.
-
-        It needs the package arviz.
-
-        Parameters
-        ----------
-        n_samples : int, default=1000
-        log_density : callable, optional
-            As in `importance_sample`.
-        random_state : int, RandomState instance or None, default=None
-
-        Returns
-        -------
-        data : arviz.InferenceData, or from arviz 1.0 on xarray.DataTree
-            Its group "posterior" has the draws, its group "sample_stats" the logarithm ``lp`` of the flow's density in
-            nats and the ``log_weight`` that each draw had; the evidence and its diagnostics are attributes.
-        """
-        rng = np.random.RandomState(make_seed(random_state))
-        X = self.resample(n_samples, log_density, rng)
-        lp = self._evaluator.log_density(X)
-        on_target = self._log_density(log_density)(torch.from_numpy(X)).detach().numpy()
-        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
-        groups = {
-            "posterior": {str(name): column[None] for name, column in zip(names, X.T)},
-            "sample_stats": {"lp": lp[None], "log_weight": (on_target - lp)[None]},
-        }
-        return inference_data(groups, {name.rstrip("_"): getattr(self, name) for name in EVIDENCE})
-
-    def _log_density(self, log_density) -> LogDensity:
-        check_is_fitted(self, "flow_")
-        if log_density is not None:
-            return LogDensity(log_density, vectorized=self.vectorized, gradient=self.gradient)
-        if self.flow_ not in _LOG_DENSITIES:
-            raise ValueError(
-                f"This {type(self).__name__} doesn't know its log_density any more, which neither files nor pickles "
-                "nor copies keep: pass log_density."
-            )
-        return _LOG_DENSITIES[self.flow_]

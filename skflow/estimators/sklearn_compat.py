@@ -13,6 +13,7 @@ from sklearn.base import _fit_context as fit_context  # noqa: F401
 from sklearn.utils._param_validation import HasMethods as HasMethods
 from sklearn.utils._param_validation import Interval as Interval
 from sklearn.utils._param_validation import InvalidParameterError as InvalidParameterError
+from sklearn.utils._param_validation import Options as Options
 from sklearn.utils._param_validation import StrOptions as StrOptions
 
 from ..flows.regression.boosted_trees import Tree

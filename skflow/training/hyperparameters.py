@@ -126,10 +126,14 @@ MAX_GENERATIONS = 60
 EVIDENCE_ROWS = 4000  # drawn from the finished flow
 MAX_EVIDENCE_SHARE = 0.2  # of all evaluations
 FINAL_SHARE = 0.75  # of these is effective where no flows need be refined
-REFINED_ROWS, REFINED_STEPS, MAX_REFINEMENTS = 4000, 400, 3
+REFINED_ROWS, REFINED_STEPS, REFINEMENTS = 4000, 400, 4
+REFINED_DEPTH, REFINED_WIDTH = 3, 64
 POOR_SHARE = 0.1  # of a generation is effective where this kind of flow is none for the target
-REVERSE_KL_STEPS, REVERSE_KL_ROWS, REVERSE_KL_RATE = 150, 128, 5e-3
+REVERSE_KL_STEPS, REVERSE_KL_ROWS, REVERSE_KL_RATE = 300, 128, 5e-3
 MAX_REVERSE_KL_SHARE = 0.3  # of the evaluations that are left
+CHAINS, CHAINS_SHARE = (50, 300), 0.15  # their least and greatest number; of all evaluations
+SHORT_CHAIN, LEAPS = 100, 10  # evaluations of one, above which there are more chains; steps of a move
+LEAP_LENGTHS = (0.02, 1.0)  # their least and greatest, where rows have a covariance of one
 
 
 @dataclass(frozen=True)

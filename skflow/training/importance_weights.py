@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TRUSTED_K = 0.7  # below it a mean of weights has a standard error that can be believed (Vehtari et al. 2024)
 PSEUDO_DRAWS, PRIOR_K = 10, 0.5  # of the tail, which the prior of its shape counts for (Vehtari et al. 2024, app. C)
 MIN_TAIL = 5  # draws; of fewer there is no shape
 
@@ -66,6 +67,21 @@ def pareto_smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     smoothed = log_weights.copy()
     smoothed[tail] = np.minimum(np.log(np.exp(cut - greatest) + quantiles), 0.0) + greatest
     return smoothed, k
+
+
+def tail_shape(log_weights: Tensor) -> float:
+    """Shape k of the tail of weights, see `pareto_smoothed`; infinite where one of them is."""
+    return math.inf if (log_weights == torch.inf).any() else pareto_smoothed(log_weights.numpy())[1]
+
+
+def shape_by_target_rows(log_weights: Tensor) -> float:
+    """The same shape k, where the weights p / q are those of rows of p instead of q.
+
+    Where P_q(w > t) goes as t^(-1 / k), P_p(w > t), which is E_q[w; w > t] / E_q[w], goes as t^(1 - 1 / k): rows of p
+    have weights of shape k' = k / (1 - k). They also come from where q has as good as no draws.
+    """
+    shape = max(0.0, tail_shape(log_weights))
+    return 1.0 if shape == math.inf else shape / (1 + shape)
 
 
 def fit_generalised_pareto(excess: np.ndarray) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,26 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import engine
-from ..flows.bijections.bounded import Bounded
+from ..flows.bijections.autoregressive import MaskedAutoregressive
 from ..flows.bijections.chain import Chain
-from ..flows.bijections.standardize import location_and_spread
+from ..flows.bijections.linear import LU
 from ..flows.distributions.defensive import DefensiveMixture
-from ..flows.distributions.distribution import Distribution
 from ..flows.distributions.flow_mixture import FlowMixture
-from ..flows.distributions.student_t import StudentT
 from ..flows.flow import Flow
+from ..flows.univariate.affine import Affine
 from . import hyperparameters as hp
 from .crank_nicolson import CrankNicolson
 from .density import DensityFitting
 from .fit import Fit
-from .importance_weights import effective_sample_size, log_mean
+from .hamiltonian import hamiltonian_monte_carlo
+from .importance_sample import ImportanceSample, draw, importance_sample, log_prob
+from .importance_weights import TRUSTED_K, effective_sample_size, log_mean, shape_by_target_rows, tail_shape
 from .interrupt import keeps_the_fit
 from .path_gradient import minimise_reverse_kl
-from .persistent_sampling import Generation, PersistentSample, tempered_log_density
+from .persistent_sampling import Generation, PersistentSample, systematic_resampling, tempered_log_density
+from .reference import wide_reference
 from .target import BudgetExhausted, Target
 
-ROWS_AT_A_TIME = 2048
 PROPOSAL = {  # the parameters that all proposals have in common
     "depth": 2,
     "hidden_layer_sizes": "auto",
@@ -63,68 +64,17 @@ class Interrupted(Exception):
 
 
 @dataclass
-class ImportanceSample:
-    """Draws from a flow and the logarithms of their weights, in nats."""
+class PosteriorFit:
+    """A fit, draws of its flow that have had no say in it, and the shape of the tail of their weights."""
 
-    x: Tensor
-    log_weights: Tensor
+    fit: Fit
+    sample: ImportanceSample
+    pareto_k: float = math.inf
 
-
-def log_prob(flow: Distribution, x: Tensor) -> Tensor:
-    """Log-density of rows in data units, chunk by chunk, without a graph."""
-    if isinstance(flow, FlowMixture):
-        return torch.logsumexp(torch.stack([log_prob(f, x) for f in flow.members], 1) + flow.weights.log(), 1)
-    return torch.cat([engine.log_prob(flow, rows) for rows in x.split(ROWS_AT_A_TIME)])
-
-
-@torch.no_grad()
-def draw(flow: Distribution, n: int, generator: torch.Generator) -> Tensor:
-    """Rows drawn from a flow."""
-    if type(flow) is not Flow:
-        return flow.sample(n, None, generator)
-    z = flow.base.sample(n, None, generator)
-    inverse = engine.inverse(flow.bijection, z[:ROWS_AT_A_TIME]) or flow.bijection.inverse
-    return torch.cat([inverse(rows)[0].clone() for rows in z.split(ROWS_AT_A_TIME)])
-
-
-def importance_sample(
-    flow: Distribution, log_density: Callable[[Tensor], Tensor], n: int, generator: torch.Generator
-) -> ImportanceSample:
-    """``n`` draws from a flow, weighted as draws of a target."""
-    x = draw(flow, n, generator)
-    return ImportanceSample(
-        x, (log_density(x) - log_prob(flow, x)).nan_to_num(nan=-torch.inf, neginf=-torch.inf, posinf=torch.inf)
-    )
-
-
-def wide_reference(
-    n_features: int, bounds: tuple[Tensor | None, Tensor | None], scale: float, init: Tensor | None = None
-) -> Flow:
-    """A wide density to start from: Student t columns inside the bounds, around ``init`` where it is given.
-
-    Parameters
-    ----------
-    n_features : int
-    bounds : pair of Tensor of shape (d,), or of None
-    scale : float
-        Of columns without two bounds, or times the spread of ``init``.
-    init : Tensor of shape (n, d), optional
-    """
-    zeros = torch.zeros(n_features, dtype=torch.float64)
-    low, high = (zeros - torch.inf, zeros + torch.inf) if bounds[0] is None else bounds
-    both, one = low.isfinite() & high.isfinite(), low.isfinite() ^ high.isfinite()
-    unit = torch.where(both, high - low, torch.where(one, scale, 1.0 + zeros))
-    links = [Bounded(low, high, unit)] if (both | one).any() else []
-    loc, spread = zeros, torch.where(both, hp.LOGISTIC_SCALE, torch.where(one, 2.0, scale + zeros))
-    if init is not None:
-        inner = init
-        if links:
-            links[0] = Bounded.fit(init, low, high)
-            inner = links[0](init)[0]
-        loc, width = location_and_spread(inner)
-        spread = torch.where(width > 0, scale * width, spread)
-    df = torch.where(both, hp.LOGISTIC_DF, hp.REFERENCE_DF + zeros)
-    return Flow(Chain(links), StudentT(df, loc, spread)).requires_grad_(False)
+    @property
+    def share(self) -> float:
+        """Of the draws, how many are worth one of the target."""
+        return effective_sample_size(self.sample.log_weights) / len(self.sample.x)
 
 
 class PosteriorFitting:
@@ -133,8 +83,9 @@ class PosteriorFitting:
     Rows are drawn at a falling temperature, each time from flows that have been fitted to the weighted rows so far;
     where their draws are not good enough, there are also rows of Markov chains that the flows precondition. The flow
     that the estimator describes is fitted to the rows of the target's own temperature. Where its draws are poor and the
-    target can be differentiated, path gradients of the reverse KL divergence carry flows to where no row has been, and
-    it is fitted once more to what these have drawn.
+    target can be differentiated, path gradients of the reverse KL divergence carry another flow to where no row has
+    been, and it is fitted once more to draws of that one. Rows of the samplers, and of Hamiltonian chains in the end,
+    say what the flow's own draws can't: where it has none.
 
     Parameters
     ----------
@@ -173,27 +124,38 @@ class PosteriorFitting:
         self.n_evidence = max(1, min(hp.EVIDENCE_ROWS, int(hp.MAX_EVIDENCE_SHARE * target.max_evaluations)))
         self.n_final = min(hp.FINAL_ROWS, int(hp.MAX_FINAL_SHARE * target.max_evaluations))
         self.n_effective = min(hp.N_EFFECTIVE, self.n_final // 2)
+        on_chains = int(hp.CHAINS_SHARE * target.max_evaluations)
+        self.n_chains = int(np.clip(on_chains // hp.SHORT_CHAIN, *hp.CHAINS))
+        self.n_per_chain = on_chains // self.n_chains
+        self.rows_of_target: list[tuple[Tensor, Tensor]] = []  # and the target's log-densities there
         self.beta, self.interrupted = 0.0, False
 
-    def from_scratch(self) -> tuple[Fit, ImportanceSample]:
-        """The fit, and draws of its flow that have had no say in it."""
+    def from_scratch(self) -> PosteriorFit:
+        """The fit, and what it is worth."""
         target = self.target
-        target.reserved = self.n_evidence
+        target.reserved = self.n_evidence + self.n_chains * self.n_per_chain
         self._begin()
         self._sample(self._temper)
-        fit, sample = self._fit_and_weigh()
-        ended = self.interrupted or fit.progress.stopped in ("interrupted", "callback")
+        best = self._fit_and_weigh()
         enough = target.differentiable and target.left > 4 * self.n_evidence
-        if not ended and enough and _share(sample) < hp.FINAL_SHARE:
-            self._sample(self._refine, fit.flow, sample)
-            if self.interrupted:
-                fit.progress.stopped = "interrupted"
-                return fit, sample
-            again = self._fit_and_weigh()
-            # It may know of more than the first, and so be the better one though fewer of its draws are effective.
-            if _share(again[1]) >= min(hp.POOR_SHARE, _share(sample)):
-                return again
-        return fit, sample
+        if not self._ended(best) and enough and best.share < hp.FINAL_SHARE:
+            self._sample(self._refine, best)
+            again = best if self.interrupted else self._fit_and_weigh()
+            # It may know of more than the first, and so be the better one though fewer of its draws are effective; but
+            # it may also have lost a place.
+            limit = max(TRUSTED_K, self._shape(best))
+            if again.share >= min(hp.POOR_SHARE, best.share) and self._shape(again) <= limit:
+                best = again
+        target.reserved = 0
+        if not self._ended(best):
+            self._sample(self._walk, best)
+        if self.interrupted:
+            best.fit.progress.stopped = "interrupted"
+        best.pareto_k = self._shape(best)
+        return best
+
+    def _ended(self, posterior):
+        return self.interrupted or posterior.fit.progress.stopped in ("interrupted", "callback")
 
     def _sample(self, part, *args):
         """Do a part of the sampling, which the budget or Ctrl-C may end."""
@@ -207,10 +169,38 @@ class PosteriorFitting:
             self.interrupted = True
 
     def _fit_and_weigh(self):
-        """The flow of the estimator, and draws from it."""
+        """The flow of the estimator, and draws from it. Some of the rows that it is fitted to are kept."""
+        weights = self.sample.log_weights()
+        n = int(min(hp.CHAINS[1], effective_sample_size(weights)))
+        index = systematic_resampling(weights, n, self.rng)
+        self.rows_of_target.append((self.sample.x[index], self.sample.on_target[index]))
         fit, target = self._fit_draws(), self.target
-        target.reserved = 0
-        return fit, importance_sample(fit.flow, target, min(self.n_evidence, target.left), self.generator)
+        target.reserved = self.n_chains * self.n_per_chain
+        n = min(self.n_evidence, target.left)
+        return PosteriorFit(fit, importance_sample(fit.flow, target, n, self.generator))
+
+    def _walk(self, posterior):
+        """Keep the rows where Hamiltonian chains end that start at the draws of a flow, weighted."""
+        sample = posterior.sample
+        x = sample.x[systematic_resampling(sample.log_weights, self.n_chains, self.rng)]
+        unbounded = self.reference.bijection
+
+        def log_density(y):
+            x, log_abs_det = unbounded.inverse(y)
+            return log_abs_det + (self.target.with_gradient(x) if self.target.differentiable else self.target(x))
+
+        n_leaps = hp.LEAPS if self.target.differentiable else 1
+        # No more than the fit has cost so far.
+        n_moves = (min(self.n_per_chain, self.target.n_evaluations // self.n_chains) - 2) // n_leaps
+        y = hamiltonian_monte_carlo(unbounded(x)[0], log_density, n_moves, n_leaps, self.generator)
+        x = unbounded.inverse(y)[0]
+        self.rows_of_target.append((x, self.target(x)))
+
+    def _shape(self, posterior):
+        """Of the weights' tail, as the flow's draws show it and as rows do that come from elsewhere."""
+        flow = posterior.fit.flow
+        shapes = [shape_by_target_rows(on_target - log_prob(flow, x)) for x, on_target in self.rows_of_target]
+        return max(tail_shape(posterior.sample.log_weights), *shapes)
 
     def _begin(self):
         """Draws from the reference, whose scale is the largest that still meets the target."""
@@ -253,25 +243,27 @@ class PosteriorFitting:
                 if missing > 0:
                     self._draw_from(*flows, n=int(min(missing, target.left)))
 
-    def _refine(self, flow, sample):
+    def _refine(self, posterior):
         """Generations from flows that path gradients have carried to where there may be no row yet.
 
         Rows of chains are left behind: how far they have come can't be known, and the density of flows can.
         """
+        flow, sample = posterior.fit.flow, posterior.sample
         rows = self._rows(self.beta, hp.REFINED_ROWS)
-        self.target.reserved, self.beta = self.n_evidence, 1.0
+        self.target.reserved += self.n_evidence
+        self.beta = 1.0
         self.sample = PersistentSample(self.sample.reference)
         self.sample.add_draws(sample.x, sample.log_weights + log_prob(flow, sample.x), lambda x: log_prob(flow, x))
-        for _ in range(hp.MAX_REFINEMENTS):
-            refined = self._proposal(rows, "maf", "normal", hp.REFINED_STEPS)
-            self._draw_from(refined.requires_grad_(False))
+        refined = self._proposal(rows, _linear_and_autoregressive, "normal", hp.REFINED_STEPS)
+        self._draw_from(copy.deepcopy(refined).requires_grad_(False))  # whose density must stay what it is
+        for _ in range(hp.REFINEMENTS):
             refined.bijection.requires_grad_(True)
             most = int(hp.MAX_REVERSE_KL_SHARE * self.target.left) // hp.REVERSE_KL_ROWS
             minimise_reverse_kl(refined, self.target, min(hp.REVERSE_KL_STEPS, most), self.generator)
-            share = self._draw_from(refined.requires_grad_(False))
+            share = self._draw_from(copy.deepcopy(refined).requires_grad_(False))
             if share < hp.POOR_SHARE:
                 return
-            rows = self._rows(1.0, hp.REFINED_ROWS)
+        self._draw_from(refined.requires_grad_(False), n=min(self.n_final, self.target.left))
 
     def _rows(self, beta, most):
         """Rows at an inverse temperature, as many as are effective."""
@@ -309,7 +301,7 @@ class PosteriorFitting:
         like = SimpleNamespace(
             **PROPOSAL, flow=name, base=base, max_iter=max(1, n_steps * PROPOSAL["batch_size"] // len(rows))
         )
-        return self._fit(ProposalFitting if name == "maf" else DrawsFitting, like, rows).flow
+        return self._fit(DrawsFitting if name == "nsf" else ProposalFitting, like, rows).flow
 
     def _fit_draws(self):
         """The flow of the estimator, fitted to rows of the lowest temperature that has been reached.
@@ -333,6 +325,10 @@ class PosteriorFitting:
         return fit
 
 
-def _share(sample):
-    """Of draws of a flow, how many are worth one of the target."""
-    return effective_sample_size(sample.log_weights) / len(sample.x)
+def _linear_and_autoregressive(n_features, n_context):
+    """Affine autoregressive layers behind linear ones, which turn what the columns have in common into one of them."""
+    sizes = 2 * (hp.REFINED_WIDTH,)
+    pairs = (
+        (LU(n_features), MaskedAutoregressive(n_features, n_context, Affine(), sizes)) for _ in range(hp.REFINED_DEPTH)
+    )
+    return Chain([link for pair in pairs for link in pair])

@@ -31,7 +31,6 @@ class Target:
         self.differentiable = differentiable
         self.reserved = 0  # evaluations set aside for what comes last
         self.n_evaluations = 0
-        self.n_undefined = 0
 
     @property
     def left(self) -> int:
@@ -55,5 +54,4 @@ class Target:
         self.n_evaluations += len(x)
         value = self.log_density(x)
         undefined = value.isnan() | (value == torch.inf)
-        self.n_undefined += int(undefined.sum())
         return torch.where(undefined, -torch.inf, value)

@@ -85,6 +85,13 @@ def test_weights_average_to_the_evidence(posterior):
     assert np.log(np.exp(log_weights - LOG_Z).mean()) == pytest.approx(0, abs=0.05)
 
 
+def test_draws_that_are_weighted_are_those_of_sample(posterior):
+    X, log_weights = posterior.importance_sample(50, random_state=3)
+    np.testing.assert_array_equal(X, posterior.sample(50, random_state=3))
+    expected = gaussian(torch.tensor(X)).numpy() - posterior.score_samples(X)
+    np.testing.assert_allclose(log_weights, expected, atol=1e-9)
+
+
 def test_diagnostics_of_a_good_fit_are_good(posterior):
     assert posterior.pareto_k_ < 0.7 and posterior.effective_sample_size_ > 2000
 
@@ -217,6 +224,13 @@ def test_numbers_of_columns_have_to_agree():
 def test_small_budget_is_refused():
     with pytest.raises(ValueError, match="max_evaluations"):
         quick(max_evaluations=100).fit(gaussian, 2)
+
+
+@pytest.mark.parametrize("params", [{"warm_start": True}, {"checkpoint": "fit.safetensors"}])
+def test_what_would_have_no_effect_is_refused(params):
+    (name,) = params
+    with pytest.raises(ValueError, match=f"'{name}' parameter of FlowPosterior"):
+        quick(**params).fit(gaussian, 2)
 
 
 def test_names_are_kept():

@@ -12,6 +12,8 @@ from skflow.training.importance_weights import (
     fit_generalised_pareto,
     log_mean_std,
     pareto_smoothed,
+    shape_by_target_rows,
+    tail_shape,
 )
 from skflow.training.persistent_sampling import PersistentSample, systematic_resampling
 from skflow.training.target import BudgetExhausted, Target
@@ -72,6 +74,21 @@ def test_shape_of_a_pareto_tail_is_found(k):
 def test_shape_of_weights_is_that_of_their_tail(k):
     log_weights = -k * np.log(np.random.RandomState(1).uniform(size=20_000))
     assert pareto_smoothed(log_weights)[1] == pytest.approx(k, abs=0.15)
+
+
+@pytest.mark.parametrize("k", [0.3, 0.6])
+def test_rows_of_the_target_say_the_same_of_the_tail(k):
+    """Weights t^(-1/k) under the proposal are t^(1 - 1/k) under the target."""
+    log_weights = torch.tensor(-k / (1 - k) * np.log(np.random.RandomState(1).uniform(size=20_000)))
+    assert shape_by_target_rows(log_weights) == pytest.approx(k, abs=0.1)
+
+
+def test_a_place_without_draws_shows_among_rows_of_the_target():
+    """A proposal that is right but for a tenth of the target, where it has as good as no density."""
+    proposal = torch.tensor(0.1 * np.random.RandomState(0).randn(4000))
+    rows = torch.tensor(0.1 * np.random.RandomState(1).randn(300))
+    rows[:30] += torch.linspace(1, 30, 30, dtype=torch.float64)
+    assert tail_shape(proposal) < 0.3 and shape_by_target_rows(rows) > 0.7
 
 
 def test_smoothed_weights_keep_their_order_and_greatest():
