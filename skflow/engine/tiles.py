@@ -1,6 +1,6 @@
 """Tiles: how rows are laid out for arithmetic.
 
-A tile holds up to `TILE` rows, feature by feature, so that its batch is contiguous and the activations of one layer for
+A tile holds about `TILE` rows, feature by feature, so that its batch is contiguous and the activations of one layer for
 one tile fit the second-level cache of a core. A table of n rows becomes a tensor of shape (tiles, d, batch), filled up
 with rows of zeros.
 """
@@ -16,7 +16,7 @@ LANES = 32  # the batch is a multiple: compiled loops take as many numbers at on
 def to_tiles(x: Tensor) -> Tensor:
     """Rows ``x`` (n, d) as tiles (t, d, m); also numbers (n,), as (t, m)."""
     n = len(x)
-    t = max(1, -(-n // TILE))
+    t = max(1, round(n / TILE))
     m = max(1, -(-n // (t * LANES))) * LANES
     tiles = x.new_zeros(t, *x.shape[1:], m)
     fill_tiles(tiles, x)

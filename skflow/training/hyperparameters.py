@@ -178,7 +178,8 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
     so that the number of passes stays; in a very long one the number of rows seen does.
     """
     root = max(1.0, min(n, VERY_LONG) / LONG) ** 0.5
-    batch_size = _unless_auto(estimator.batch_size, int(BATCH_SIZE * root))
+    most = int(BATCH_SIZE * root)  # batches are equal: a few rows more in each would leave most of a tile empty
+    batch_size = _unless_auto(estimator.batch_size, most if n < 2 * most else n // math.ceil(n / most))
     n_batches = max(1, n // batch_size)
     n_steps = max(MIN_STEPS, STEPS * (min(n, LONG) / 500) ** STEPS_EXPONENT * root)
     n_steps /= max(1.0, d / COLUMNS_AT_FULL_LENGTH)
