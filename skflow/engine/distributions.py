@@ -16,7 +16,7 @@ from ..flows.distributions.distribution import LOG_2PI, Distribution
 from ..flows.distributions.gaussian_mixture import GaussianMixture
 from ..flows.distributions.normal import StandardNormal
 from .tape import Graph, Tape
-from .tiles import from_tiles, to_tiles
+from .tiles import from_tiles
 
 Recorded = tuple[Tensor, Callable]
 
@@ -28,7 +28,8 @@ def record(tape: Tape, base: Distribution, z: Tensor, context: Tensor | None) ->
         n = len(z) * z.shape[2]
 
         def log_prob(z):
-            return [to_tiles(base.log_prob(from_tiles(z, n), None if context is None else from_tiles(context, n)))]
+            rows = from_tiles(z, n), None if context is None else from_tiles(context, n)
+            return [base.log_prob(*rows).view(len(z), -1)]
 
         graph = Graph(tape, log_prob, base.parameters())
         return _record(tape, base, z, graph, lambda base, grad_log_prob: graph.gradients(grad_log_prob))

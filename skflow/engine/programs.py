@@ -57,7 +57,7 @@ class LogDensity:
         They are written over by the next call; None stands for a parameter that is not trained.
         """
         if self._back is None:
-            self._grad_log_prob, self._back = to_tiles(grad_log_prob), Tape(self._x)
+            self._grad_log_prob, self._back = torch.zeros_like(self._log_prob), Tape(self._x)
             grad_z, of_base = self._base_back(self._back, self._grad_log_prob)
             _, of_bijection = self._bijection_back(self._back, grad_z, self._grad_log_prob, False)
             self._gradients = of_bijection + of_base

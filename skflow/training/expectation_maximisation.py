@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 MAX_ITER, K_MEANS_MAX_ITER = 60, 100
@@ -33,11 +35,14 @@ def expectation_maximisation(
     covariances : ndarray of shape (K, d, d)
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     (n, d), k = x.shape, n_components
     x = np.ascontiguousarray(x, dtype=np.float32)
     k_means = KMeans(k, n_init=1, max_iter=K_MEANS_MAX_ITER, random_state=rng.randint(2**31))
-    posterior = np.eye(k, dtype=np.float32)[:, k_means.fit(x).labels_]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of rows that are as good as equal
+        posterior = np.eye(k, dtype=np.float32)[:, k_means.fit(x).labels_]
     i, j = (np.arange(d),) * 2 if diagonal else np.tril_indices(d)
     products, columns = x[:, i] * x[:, j], np.ascontiguousarray(x.T)
     before = -np.inf

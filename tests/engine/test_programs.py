@@ -26,6 +26,7 @@ from skflow.flows.bijections.log_tails import LogTails
 from skflow.flows.bijections.standardize import Standardize
 from skflow.flows.distributions.flow_mixture import FlowMixture
 from skflow.flows.distributions.logarithmic_pool import LogarithmicPool
+from skflow.flows.distributions.student_t import StudentT
 from skflow.flows.networks.linear import MaskedLinear
 from skflow.training.hyperparameters import resolve_plan
 from skflow.training.mixtures import MixtureFitting
@@ -324,3 +325,12 @@ def test_fit_without_numba_or_shared_threads_ends_at_the_same_density(monkeypatc
     np.testing.assert_allclose(density.score_samples(X), scores, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(density.sample(50, random_state=0), rows, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(density.fit(X).score_samples(X), scores, atol=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 257, 400, 2016, 2048])
+def test_base_without_a_form_takes_any_number_of_rows(n):
+    zeros = torch.zeros(2)
+    flow = Flow(Elementwise(2, 0, Affine()), StudentT(5.0 + zeros, zeros, 1.0 + zeros))
+    x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(LogDensity(flow, dispatch.FORMS, x)(x), flow.log_prob(x))

@@ -13,6 +13,8 @@ from torch.utils._pytree import tree_leaves
 from .graph import NUMBERS, Graph
 from .operators import OPERATORS
 
+SAME = 1e-6  # relative or absolute, is what the same number computed twice differs by at most
+
 
 class Tracer(TorchDispatchMode):
     """Watches every operator of torch in a block.
@@ -91,11 +93,11 @@ class Tracer(TorchDispatchMode):
         return self.graph.constant(x)
 
     def filled(self, x: Tensor) -> str:
-        """A tensor whose rows, as many as there are, are all the same."""
+        """A tensor whose rows, as many as there are, are all the same, but for rounding."""
         for dim, size in enumerate(x.shape):
             if size == self.n_rows:
                 one = x.narrow(dim, 0, 1)
-                if not torch.equal(one.expand_as(x), x):
+                if not torch.allclose(one.expand_as(x), x, rtol=SAME, atol=SAME):
                     self._operator = "numpy()"
                     self.refuse("leaves torch, which can't be followed")
         small = x[tuple(slice(0, 1) if size == self.n_rows else slice(None) for size in x.shape)]
