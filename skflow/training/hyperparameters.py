@@ -55,7 +55,7 @@ TRIAL_GROWTH = 1.3  # times as many steps have been made when they are compared 
 MAX_TRIAL_SHARE_OF_LONG = 0.05  # of all steps is what the starts of a long table are compared for at most
 MAX_SHARE_CUT_SHORT = 0.05  # of all steps may be missing from passes in which a trial has ended
 TRUST_IN_RISE = 0.75  # of the last doubling's rise is what the next doubling is expected to bring
-HOPE = 1.0  # the same of a start that is behind: to keep one in vain costs less than to lose the best
+TRUST_IN_OTHERS = 1.0  # the same of starts behind the leader: to keep one in vain costs less than to lose the best
 
 # The steps
 MIN_STEPS, STEPS, STEPS_EXPONENT = 400, 850, 0.55  # of a table of 500 rows, growing with this power of the rows

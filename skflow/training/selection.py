@@ -144,6 +144,7 @@ def _undominated(candidates):
     """Those to which no other is superior both in what it has reached and in what it may reach; of equals the first."""
     kept: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda candidate: -candidate.best_score):
-        if all(candidate.extrapolated_score(hp.HOPE) > other.extrapolated_score(hp.TRUST_IN_RISE) for other in kept):
+        promise = candidate.extrapolated_score(hp.TRUST_IN_OTHERS)
+        if all(promise > other.extrapolated_score(hp.TRUST_IN_RISE) for other in kept):
             kept.append(candidate)
     return kept
