@@ -85,10 +85,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         Greatest number of passes over the table.
     batch_size : int or "auto", default="auto"
         Rows of a training step.
-    learning_rate_init : float, default=3e-3
-        Step of AdamW after the warm-up; it decays along a cosine.
-    alpha : float, default=1e-4
-        Decoupled weight decay of the networks' weights and biases.
+    learning_rate_init : float, default=8e-3
+        Step of SOAP (Adam in the eigenbases of the gradients' covariances [4]_) after the warm-up; it decays along a cosine.
+    alpha : "auto" or float, default="auto"
+        Decoupled weight decay of the flow's matrices, not of the base distribution. "auto" is 40 times the number of
+        columns over the number of training rows.
     early_stopping : bool, default=True
         Hold out rows, stop when their likelihood stops rising, and keep the state where it was highest.
     validation_fraction : float, default=0.1
@@ -150,6 +151,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     .. [2] Durkan, Bekasov, Murray & Papamakarios, "Neural Spline Flows", NeurIPS 2019.
     .. [3] Germain, Gregor, Murray & Larochelle, "MADE: Masked Autoencoder for Distribution Estimation", ICML 2015,
        section 4.2.
+    .. [4] Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson & Kakade, "SOAP: Improving and Stabilizing Shampoo
+       using Adam", ICLR 2025, algorithm 3.
 
     Examples
     --------

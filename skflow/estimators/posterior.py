@@ -62,9 +62,8 @@ class FlowPosterior(ImportanceSampling, BaseFlow):
         Names of the columns.
     max_iter, batch_size, early_stopping, validation_fraction, n_iter_no_change, tol : as in `FlowDensity`
         Of the fit of that flow to all draws.
-    learning_rate_init : float, default=3e-3
-    alpha : float, default=1e-4
-        Weight decay.
+    learning_rate_init, alpha : as in `FlowDensity`
+        Of all flows that are trained.
     warm_start : False
         Nothing else: every fit starts from scratch.
     checkpoint : None

@@ -21,12 +21,12 @@ from ..persistence.attributes import (
     is_optimizer_state,
     is_text,
     list_of,
-    n_trained,
     optional,
 )
 from ..persistence.errors import FileFormatError
 from ..persistence.values import PLAIN, Plain
 from ..training.reservoir import Stream
+from ..training.soap import state_lengths
 from ..utils.version import __version__
 
 FITTED = {
@@ -60,7 +60,8 @@ def disagreement(estimator, n_more: int = 0) -> str | None:
         return f"it has {d} features and a flow of {columns_of(flow)}"
     if names is not None and len(names) != d:
         return f"it has {d} features and {len(names)} names"
-    if estimator._optimizer_state is not None and len(estimator._optimizer_state[0]) != n_trained(flow):
+    state = estimator._optimizer_state
+    if state is not None and [len(vector) for vector in state[:4]] != state_lengths(flow):
         return "its optimizer is of another flow"
     if estimator._stream is not None and estimator._stream.X.shape[1] != d:
         return f"it has {d} features and remembers rows of others"

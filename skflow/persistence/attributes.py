@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -84,14 +83,10 @@ def instance_of(*classes: type) -> Check:
 
 
 def is_optimizer_state(value: Any) -> bool:
-    """The two moments of Adam, as vectors of one length, and the number of steps."""
-    if not isinstance(value, tuple) or len(value) != 3 or not is_count(value[2]):
+    """The vectors of `skflow.training.soap.Soap` and the number of steps."""
+    if not isinstance(value, tuple) or len(value) != 5 or not is_count(value[4]):
         return False
-    mean, square, _ = value
-    return all(
-        isinstance(v, torch.Tensor) and v.dtype == torch.float32 and v.dim() == 1 and v.shape == mean.shape
-        for v in (mean, square)
-    )
+    return all(isinstance(v, torch.Tensor) and v.dtype == torch.float32 and v.dim() == 1 for v in value[:4])
 
 
 def checked(name: str, values: Mapping[str, Any], kinds: Mapping[str, Check]) -> None:
@@ -117,11 +112,6 @@ def checked(name: str, values: Mapping[str, Any], kinds: Mapping[str, Check]) ->
                 repr(value)[:100] if isinstance(value, str | int | float | None) else f"such a {type(value).__name__}"
             )
             raise FileFormatError(f"The attribute {attribute!r} of {name} can't be {shown}.")
-
-
-def n_trained(flow: Distribution) -> int:
-    """Number of parameters that training moves."""
-    return sum(math.prod(p.shape) for p in flow.parameters() if p.requires_grad)
 
 
 def columns_of(flow: Distribution) -> int | None:

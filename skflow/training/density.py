@@ -23,6 +23,7 @@ from .data import TableSource
 from .fit import Fit, Fitting
 from .hyperparameters import Plan, resolve_flow, resolve_plan
 from .initialization import build_layers, fit_bases, refit_base
+from .objectives import MaximumLikelihood
 from .selection import Candidate, select
 from .table import Fold
 from .trainer import Run, Trainer
@@ -68,7 +69,7 @@ class DensityFitting(Fitting):
         fit = winner.finish()
         self._finished(winner)
         few = len(self.table) < np.clip(hp.ROWS_TO_REFIT_PER_COLUMN * self.n_features, *hp.ROWS_TO_REFIT)
-        return self._on_all_rows(fit, winner.kind) if few and len(self.folds[0].held_out) else fit
+        return self._on_all_rows(fit, winner) if few and len(self.folds[0].held_out) else fit
 
     def _finished(self, winner: Candidate) -> None:
         """Told of the best start in its best state, before it is trained again on all rows."""
@@ -164,19 +165,30 @@ class DensityFitting(Fitting):
         some = self._scaled(start, rows[: hp.MAX_BASE_ROWS])
         return (engine.forward(layers, *some, kernels=self.plan.kernels) or layers)(*some)[0]
 
-    def _on_all_rows(self, fit: Fit, kind: str) -> Fit:
-        """The same start and the same number of steps on all rows: none is left out of the final flow."""
+    def _on_all_rows(self, fit: Fit, winner: Candidate) -> Fit:
+        """The same start, rates and number of steps on all rows: none is left out of the final flow.
+
+        Where columns are nearly dependent a few steps may lead astray, and no rows are held out that would tell: a flow
+        to which the rows it has seen are less likely than to one that hasn't seen them all is not taken.
+        """
         if fit.progress.stopped in ("interrupted", "diverged"):
             return fit
         everything = self.table.everything
         typical = self.table.typical(everything.train)
-        preprocessing = fit_preprocessing(self.table.x, typical, *self.bounds, kind=kind)
+        preprocessing = fit_preprocessing(self.table.x, typical, *self.bounds, kind=winner.kind)
         start = self._start(everything, preprocessing, self._embedding(typical))
         layers = self._layers(start, typical)
         base = refit_base(fit.latent.base, self._latent(start, layers, typical), self.table.rng)
-        candidate = self._candidate([start], [Flow(layers, base)], kind)
+        candidate = self._candidate([start], [Flow(layers, base)], winner.kind)
+        candidate.run.trainers[0].drops = winner.run.trainers[0].drops
         candidate.advance(fit.progress.best_step, self.on_iteration)
         if candidate.interrupted:
             fit.progress.stopped = "interrupted"
             return fit
-        return replace(candidate.finish(), progress=fit.progress)
+        refitted = replace(candidate.finish(), progress=fit.progress)
+        return max(fit, refitted, key=self._score_on_all_rows)
+
+    def _score_on_all_rows(self, fit: Fit) -> float:
+        source = self.table.source(self.table.everything.train, fit.preprocessing, fit.embedding, self.device)
+        objective = MaximumLikelihood(fit.latent, self.plan.kernels)
+        return objective.score(list(source.in_order(hp.ROWS_TO_SCORE))) + source.log_abs_det

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from .data import WHOLE, Part
-from .optimizer import N_EXTRA, ParameterVector
+from .parameters import N_EXTRA, ParameterVector
 
 LENGTH = 6  # of a message: whether a process has failed, whether one is interrupted, and up to four values
 

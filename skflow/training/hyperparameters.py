@@ -48,22 +48,28 @@ DEPTHS = 2, 3  # layers for a small table and any other
 BINS = 8, 16  # of a spline for less than a thousand rows and more
 
 # The choice between starts
-TRIAL_SHARE = 0.05  # of all steps are made by every start before they are compared
-TRIAL_SHARE_OF_SMALL = 0.02  # the same for a small table
+TRIAL_SHARE = 0.1  # of all steps are made by every start before they are compared
+TRIAL_SHARE_OF_SMALL = 0.04  # the same for a small table
 MAX_TRIAL_STEPS = 1000  # at most
 TRIAL_GROWTH = 1.3  # times as many steps have been made when they are compared again
-MAX_TRIAL_SHARE_OF_LONG = 0.05  # of all steps is what the starts of a long table are compared for at most
+MAX_TRIAL_SHARE_OF_LONG = 0.1  # of all steps is what the starts of a long table are compared for at most
 MAX_SHARE_CUT_SHORT = 0.05  # of all steps may be missing from passes in which a trial has ended
 TRUST_IN_RISE = 0.75  # of the last doubling's rise is what the next doubling is expected to bring
-TRUST_IN_OTHERS = 1.0  # the same of starts behind the leader: to keep one in vain costs less than to lose the best
 
 # The steps
-MIN_STEPS, STEPS, STEPS_EXPONENT = 400, 850, 0.55  # of a table of 500 rows, growing with this power of the rows
+MIN_STEPS, STEPS, STEPS_EXPONENT = 120, 255, 0.55  # of a table of 500 rows, growing with this power of the rows
 BATCH_SIZE = 256  # up to a long table
 COLUMNS_AT_FULL_LENGTH = 64  # of more columns each step is so dear that there are fewer
 PATIENCE = 0.1  # of all steps without a better validation score end a run
 MIN_PATIENCE = 5  # passes
-WARMUP_STEPS = 50  # of the learning rate, a tenth of all at most
+BETAS = 0.95, 0.95  # what the means of the gradient and of its square keep from one step to the next
+BETA_COVARIANCE, COVARIANCE_STEPS = 0.9, 3  # what the mean covariance keeps, from one of so many steps to the next
+BASIS_STEPS = 15  # after which the bases follow the covariances
+EARLY_STEPS = 4  # after each of which both do
+MAX_SIDE = 200  # rows of a covariance
+ALPHA_PER_COLUMN = 40.0  # over the number of rows is the weight decay
+WARMUP_STEPS, MAX_WARMUP_SHARE = 100, 0.2  # of the learning rate, and the share of all steps that they are at most
+MAX_DROPS, RATE_AFTER_DROP = 2, 0.25  # of the rate where patience is at an end, and what is left of it each time
 LAST_RATE = 0.01  # of the learning rate is what the schedule ends with
 AVERAGING = 0.99  # what the average of the parameters keeps from one step to the next
 MAX_GRAD_NORM = 5.0  # a longer gradient is shortened
@@ -156,6 +162,11 @@ class Plan:
     max_trial_steps: float = math.inf
     kernels: bool = True
 
+    def in_whole_passes(self, n_steps: float) -> float:
+        """At least so many steps, that end with a pass; less than a pass is left as it is."""
+        length = 1 if self.n_steps is None else self.n_steps / self.max_iter
+        return n_steps if n_steps < length else math.ceil(n_steps / length) * length
+
 
 def resolve_flow(estimator, n: int) -> FlowSettings:
     """Depth, hidden layer sizes and bins for ``n`` training rows."""
@@ -194,7 +205,7 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
         trial_steps=max(1, round(min(MAX_TRIAL_STEPS, trial_share * n_steps))),
         max_trial_steps=math.inf if n <= LONG else MAX_TRIAL_SHARE_OF_LONG * n_steps,
         learning_rate=float(estimator.learning_rate_init),
-        alpha=float(estimator.alpha),
+        alpha=float(_unless_auto(estimator.alpha, ALPHA_PER_COLUMN * d / n)),
         n_iter_no_change=int(patience),
         tol=float(estimator.tol),
         kernels=n * d >= MIN_COMPILED,

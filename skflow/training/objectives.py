@@ -8,7 +8,7 @@ from .. import engine
 from ..engine import Pace
 from ..flows.distributions.distribution import Distribution
 from .data import Batch
-from .optimizer import ParameterVector
+from .parameters import ParameterVector
 
 
 class MaximumLikelihood:

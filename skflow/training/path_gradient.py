@@ -8,7 +8,8 @@ import torch
 
 from ..flows.flow import Flow
 from . import hyperparameters as hp
-from .optimizer import Adam, ParameterVector
+from .parameters import ParameterVector
+from .soap import Soap
 from .target import Target
 
 
@@ -42,7 +43,7 @@ def minimise_reverse_kl(flow: Flow, target: Target, n_steps: int, generator: tor
     preprocessing.requires_grad_(False)
     flow.base.requires_grad_(False)
     params = ParameterVector(layers)
-    optimizer = Adam(params, 0.0)
+    optimizer = Soap(params, 0.0)
     latent = Flow(layers, flow.base)
     average = params.value.clone()
     for step in range(n_steps):

@@ -49,10 +49,11 @@ class Candidate:
         """The validation score of its best state."""
         return self.run.progress.best_score
 
-    def extrapolated_score(self, trust: float) -> float:
+    @property
+    def extrapolated_score(self) -> float:
         """What its validation score may come to: see `Progress.extrapolated_score`."""
         progress = self.run.progress
-        return progress.best_score if self.run.done else progress.extrapolated_score(self.run.plan.max_iter, trust)
+        return progress.best_score if self.run.done else progress.extrapolated_score(self.run.plan.max_iter)
 
     @property
     def cut_short(self) -> bool:
@@ -61,7 +62,10 @@ class Candidate:
         if plan.n_steps is None:
             return False
         in_whole_passes = self.run.progress.n_iter * plan.n_steps / plan.max_iter
-        return in_whole_passes - trainer.step - trainer.rollbacks > hp.MAX_SHARE_CUT_SHORT * plan.n_steps
+        return (
+            in_whole_passes - trainer.step - trainer.rollbacks - trainer.n_undone
+            > hp.MAX_SHARE_CUT_SHORT * plan.n_steps
+        )
 
     @property
     def interrupted(self) -> bool:
@@ -73,7 +77,9 @@ class Candidate:
         self.run.drop()  # the tensors are those of the run to come
         with self.fits[0].threads():
             run = Run(self.run.trainers, self.run.plan)
-        run.progress.best_score = self.best_score  # of the state that the trainers remember as the best
+        run.progress.start_score = run.progress.best_score = (
+            self.best_score
+        )  # of the state that the trainers remember as the best
         return Candidate([replace(fit, progress=run.progress) for fit in self.fits], run, self.kind, self.combine)
 
     def finish(self) -> Fit:
@@ -118,7 +124,7 @@ def best_start(candidates: list[Candidate], plan: Plan, on_iteration: Callable[[
     n_steps = plan.trial_steps
     while len(candidates) > 1 and n_steps <= plan.max_trial_steps and not all(c.run.done for c in candidates):
         for candidate in candidates:
-            candidate.advance(n_steps, on_iteration)
+            candidate.advance(plan.in_whole_passes(n_steps), on_iteration)
             if candidate.interrupted:
                 best = _best(candidates)
                 best.run.stop("interrupted")
@@ -144,7 +150,6 @@ def _undominated(candidates):
     """Those to which no other is superior both in what it has reached and in what it may reach; of equals the first."""
     kept: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda candidate: -candidate.best_score):
-        promise = candidate.extrapolated_score(hp.TRUST_IN_OTHERS)
-        if all(promise > other.extrapolated_score(hp.TRUST_IN_RISE) for other in kept):
+        if all(candidate.extrapolated_score > other.extrapolated_score for other in kept):
             kept.append(candidate)
     return kept

@@ -19,7 +19,8 @@ from .data import Batches, Source, TableSource
 from .hyperparameters import Plan
 from .interrupt import keeps_the_fit
 from .objectives import MaximumLikelihood
-from .optimizer import Adam, ParameterVector
+from .parameters import ParameterVector
+from .soap import MOMENTS, Soap
 
 
 @dataclass
@@ -28,31 +29,34 @@ class Progress:
 
     loss_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
+    start_score: float = -math.inf  # before the first pass
     best_score: float = -math.inf
     best_iter: int = 0
+    latest_iter: int = 0  # the best one, or that after which the rate was lowered last
     best_step: int = 0
     n_iter: int = 0
     stopped: str = "max_iter"
     done: bool = False
 
-    def extrapolated_score(self, max_iter: int, trust: float) -> float:
-        """What the validation score may come to in ``max_iter`` passes, where rises go on.
+    def extrapolated_score(self, max_iter: int) -> float:
+        """What the validation score may come to in ``max_iter`` passes, where it goes on rising.
 
-        Curves rise about linearly in the logarithm of the number of passes, until they turn: every doubling to come
-        counts for ``trust`` times the rise of the last one. A start that has turned is no match for one that is still
-        far below and rising fast.
+        The best score so far rises about linearly in the logarithm of the number of passes, until it stays: every
+        doubling to come counts for ``hp.TRUST_IN_RISE`` times the rise of the last one. What a start first lost and
+        then regained is no rise.
         """
         scores = self.validation_scores
         if len(scores) < 2:
             return self.best_score
-        rise = max(0.0, scores[-1] - scores[len(scores) // 2 - 1])
+        rise = self.best_score - max(self.start_score, *scores[: (len(scores) + 1) // 2])
         doublings = math.log2(max(1.0, max_iter / len(scores)))
-        return max(self.best_score, scores[-1] + trust * doublings * rise)
+        return max(self.best_score, scores[-1] + hp.TRUST_IN_RISE * doublings * rise)
 
     def shifted(self, log_abs_det: float) -> Progress:
         """The same in other units, to which log-densities lack ``log_abs_det``."""
         curve, scores = [v - log_abs_det for v in self.loss_curve], [v + log_abs_det for v in self.validation_scores]
-        return replace(self, loss_curve=curve, validation_scores=scores, best_score=self.best_score + log_abs_det)
+        start, best = self.start_score + log_abs_det, self.best_score + log_abs_det
+        return replace(self, loss_curve=curve, validation_scores=scores, start_score=start, best_score=best)
 
     def copy(self) -> Progress:
         """The same, with curves of its own."""
@@ -111,11 +115,12 @@ class Trainer:
         self.params = ParameterVector(flow)
         self.average = self.params.value.clone()
         self.best = self.average.clone()
-        self.optimizer = Adam(self.params, plan.alpha)
+        self.optimizer = Soap(self.params, plan.alpha)
         if optimizer_state is not None:
             self.optimizer.resume(optimizer_state)
         self.rate = plan.learning_rate
-        self.step = self.rollbacks = 0
+        self.step = self.rollbacks = self.n_undone = 0
+        self.drops: list[int] = []  # steps from which the rate is lower
         self.under_way: Pass | None = None
         self.due = False  # a checkpoint
         part = self.processes.part
@@ -155,25 +160,33 @@ class Trainer:
 
     def state(self) -> tuple[dict, Arrays]:
         """All that changes while training, in numbers and arrays."""
-        mean, square, n_steps = self.optimizer.state()
-        vectors = {"value": self.params.value, "average": self.average, "best": self.best, "mean": mean}
-        document = {"step": self.step, "rollbacks": self.rollbacks, "n_optimizer_steps": n_steps, "pass": None}
+        *moments, n_steps = self.optimizer.state()
+        vectors = {"value": self.params.value, "average": self.average, "best": self.best}
+        document = {
+            "step": self.step,
+            "rollbacks": self.rollbacks,
+            "n_undone": self.n_undone,
+            "drops": list(self.drops),
+            "n_optimizer_steps": n_steps,
+            "pass": None,
+        }
         floats = [self.rate]
         states = {"generator": self.generator.get_state()}
         if self.under_way is not None:
             document["pass"] = [self.under_way.n_batches, self.under_way.n_steps]
             floats.append(self.under_way.total)
             states["pass"] = self.under_way.began
-        tensors = {**vectors, "square": square, **states}
+        tensors = {**vectors, **dict(zip(MOMENTS, moments)), **states}
         return document, {"floats": np.array(floats), **{k: v.numpy(force=True).copy() for k, v in tensors.items()}}
 
     def resume(self, document: dict, arrays: Arrays) -> None:
         """Go on from a `state`."""
         for into, name in ((self.params.value, "value"), (self.average, "average"), (self.best, "best")):
             into.copy_(torch.from_numpy(arrays[name]))
-        moments = (torch.from_numpy(arrays[name]) for name in ("mean", "square"))
+        moments = (torch.from_numpy(arrays[name]) for name in MOMENTS)
         self.optimizer.resume((*moments, document["n_optimizer_steps"]))
         self.step, self.rollbacks, self.rate = document["step"], document["rollbacks"], float(arrays["floats"][0])
+        self.n_undone, self.drops = document["n_undone"], document["drops"]
         if document["pass"] is not None:
             self.generator.set_state(torch.from_numpy(arrays["pass"]))
             self.under_way = self._begin()
@@ -210,14 +223,22 @@ class Trainer:
         return True
 
     def _schedule(self):
-        """Linear warm-up, then a half cosine down to a hundredth."""
+        """Linear warm-up, then a half cosine down to a hundredth, or the same rate for ever where there is no end."""
         if self.plan.n_steps is None:
-            return 1.0
-        warmup = min(hp.WARMUP_STEPS, self.plan.n_steps // 10)
-        if self.step < warmup:
-            return (self.step + 1) / warmup
-        share = min(1.0, (self.step - warmup) / max(1, self.plan.n_steps - warmup))
-        return hp.LAST_RATE + (1 - hp.LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share))
+            return min(1.0, (self.optimizer.n_steps + 1) / hp.WARMUP_STEPS)
+        warmup = min(hp.WARMUP_STEPS, int(hp.MAX_WARMUP_SHARE * self.plan.n_steps))
+        share = min(1.0, max(0, self.step - warmup) / max(1, self.plan.n_steps - warmup))
+        drops = sum(step <= self.step for step in self.drops)
+        factor = hp.RATE_AFTER_DROP**drops * min(1.0, (self.step + 1) / max(1, warmup))
+        return factor * (hp.LAST_RATE + (1 - hp.LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def back_to_best(self, step: int) -> None:
+        """Go back to the best state, which was that after ``step`` steps, and on from there at a lower rate."""
+        self.params.value.copy_(self.best)
+        self.average.copy_(self.best)
+        self.n_undone += self.step - step
+        self.step = step
+        self.drops.append(step)
 
     def _roll_back(self):
         self.rollbacks += 1
@@ -255,7 +276,7 @@ class Run:
         if earlier is not None:
             self._resume(*earlier)
         elif self._validated:
-            self.progress.best_score = self._score()
+            self.progress.start_score = self.progress.best_score = self._score()
 
     def advance(
         self, n_steps: float = math.inf, on_iteration: Callable[[Progress], bool] = lambda progress: False
@@ -274,7 +295,7 @@ class Run:
     def _advance(self, n_steps, on_iteration):
         progress, plan = self.progress, self.plan
         try:
-            while not self.done and self.trainers[0].step < n_steps:
+            while not self.done and (self._within_a_pass or self.trainers[0].step < n_steps):
                 while len(self.losses) < len(self.trainers):
                     self.losses.append(self.trainers[len(self.losses)].one_pass(n_steps, self.pace))
                 progress.loss_curve.append(_mean(self.losses))
@@ -283,8 +304,8 @@ class Run:
                 self._keep_best()
                 if max(trainer.rollbacks for trainer in self.trainers) > hp.MAX_ROLLBACKS:
                     self.stop("diverged")
-                elif progress.n_iter - progress.best_iter >= plan.n_iter_no_change:
-                    self.stop("no_change")
+                elif progress.n_iter - progress.latest_iter >= plan.n_iter_no_change:
+                    self._lower_the_rate_or_stop()
                 elif progress.n_iter >= plan.max_iter:
                     self.stop("max_iter")
                 if self.processes.any(on_iteration(progress)):
@@ -294,6 +315,20 @@ class Run:
                 raise
             self.journal.interrupt()
             self.stop("interrupted")
+
+    def _lower_the_rate_or_stop(self):
+        drops = self.trainers[0].drops
+        if len(drops) == hp.MAX_DROPS or not self._validated or self.plan.n_steps is None:
+            self.stop("no_change")
+            return
+        self.progress.latest_iter = self.progress.n_iter
+        for trainer in self.trainers:
+            trainer.back_to_best(self.progress.best_step)
+
+    @property
+    def _within_a_pass(self):
+        """Whether it was left when some trainer had yet to end the pass, as a checkpoint may."""
+        return bool(self.losses) or self.trainers[0].under_way is not None
 
     @property
     def _validated(self):
@@ -314,7 +349,16 @@ class Run:
         noted = [*self.history, now]
         document = {
             "progress": [
-                [len(p.loss_curve), len(p.validation_scores), p.best_iter, p.best_step, p.n_iter, p.stopped, p.done]
+                [
+                    len(p.loss_curve),
+                    len(p.validation_scores),
+                    p.best_iter,
+                    p.latest_iter,
+                    p.best_step,
+                    p.n_iter,
+                    p.stopped,
+                    p.done,
+                ]
                 for p in noted
             ],
             "trainers": [],
@@ -322,7 +366,7 @@ class Run:
         arrays = {
             "loss_curve": np.array(now.loss_curve, dtype=float),
             "validation_scores": np.array(now.validation_scores, dtype=float),
-            "best_scores": np.array([p.best_score for p in noted]),
+            "best_scores": np.array([[p.start_score, p.best_score] for p in noted]),
             "losses": np.array(self.losses, dtype=float),
         }
         for k, trainer in enumerate(self.trainers if with_tensors else []):
@@ -334,8 +378,8 @@ class Run:
     def _resume(self, document, arrays):
         losses, scores = (arrays[name].tolist() for name in ("loss_curve", "validation_scores"))
         *self.history, self.latest = (
-            Progress(losses[:n_losses], scores[:n_scores], best_score, *more)
-            for (n_losses, n_scores, *more), best_score in zip(document["progress"], arrays["best_scores"].tolist())
+            Progress(losses[:n_losses], scores[:n_scores], *best_scores, *more)
+            for (n_losses, n_scores, *more), best_scores in zip(document["progress"], arrays["best_scores"].tolist())
         )
         self.losses = arrays["losses"].tolist()
         for k, (trainer, more) in enumerate(zip(self.trainers, document["trainers"])):
@@ -361,7 +405,8 @@ class Run:
             if not score > progress.best_score + self.plan.tol:
                 return
             progress.best_score = score
-        progress.best_iter, progress.best_step = progress.n_iter, self.trainers[0].step
+        progress.best_iter = progress.latest_iter = progress.n_iter
+        progress.best_step = self.trainers[0].step
         for trainer in self.trainers:
             trainer.keep()
 

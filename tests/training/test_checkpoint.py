@@ -75,7 +75,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name, n", [*((name, 7) for name in CASES), ("density", 1), ("density", 23), ("detector", 2)])
+@pytest.mark.parametrize(
+    "name, n",
+    [
+        *((name, 7) for name in CASES),
+        ("density", 1),
+        *(("density", n) for n in (9, 10)),
+        ("density", 23),
+        ("detector", 2),
+    ],
+)
 def test_a_fit_that_was_killed_ends_where_it_would_have_ended(name, n, table, path, monkeypatch):
     cls, params = CASES[name]
     params = {**SMALL, **params}
@@ -200,7 +209,7 @@ def unfinished(table, path, monkeypatch):
     "params, message",
     [
         ({"depth": 2}, "depth=1 then and 2 now"),
-        ({"alpha": 1.0}, "alpha=0.0001 then and 1.0 now"),
+        ({"alpha": 1.0}, "alpha='auto' then and 1.0 now"),
         ({"random_state": 1}, "another random_state"),
     ],
 )

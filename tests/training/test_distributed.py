@@ -21,7 +21,7 @@ from skflow.training import trainer as trainer_module
 from skflow.training.data import NoisySource, Part, ShardSource, TableSource
 from skflow.training.distributed import DistributedFitError
 from skflow.training.hyperparameters import Plan
-from skflow.training.optimizer import N_EXTRA
+from skflow.training.parameters import N_EXTRA
 from skflow.training.shards import ShardFitting
 from skflow.training.trainer import Trainer
 

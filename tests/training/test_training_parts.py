@@ -11,7 +11,6 @@ from skflow.flows import Flow, FlowSettings, build_flow
 from skflow.training.data import TableSource
 from skflow.training.hyperparameters import Plan
 from skflow.training.mixtures import MixtureFitting
-from skflow.training.optimizer import Adam, ParameterVector
 from skflow.training.table import Table
 from skflow.training.trainer import Trainer
 
@@ -45,23 +44,6 @@ def test_diagonal_mixture_stays_diagonal_in_training():
     trainer.one_pass(math.inf, Pace())
     assert not torch.equal(flow.base.means, means)
     assert bool((flow.base.lower == 0).all())
-
-
-def test_adam_is_torchs():
-    torch.manual_seed(0)
-    own, other = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
-    other.load_state_dict(own.state_dict())
-    params = ParameterVector(own)
-    adam, torchs = Adam(params, 0.0), torch.optim.Adam(other.parameters(), 1e-2, eps=1e-8)
-    for _ in range(5):
-        x = torch.randn(8, 4)
-        params.differentiate(own(x).square().sum())
-        adam.step(1e-2)
-        torchs.zero_grad()
-        other(x).square().sum().backward()
-        torchs.step()
-    for p, q in zip(own.parameters(), other.parameters()):
-        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
 
 def test_training_rows_of_a_sorted_table_come_in_random_order():

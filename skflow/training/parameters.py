@@ -1,42 +1,64 @@
-"""All parameters as one vector, and Adam on it.
-
-``torch.optim`` would do, but building one of its optimisers imports torch's compiler: a second in every new process,
-more than a small fit takes.
-"""
+"""All parameters as one vector."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from ..flows.distributions.distribution import BaseDistribution
 from ..flows.networks.linear import MaskedLinear
 
 N_EXTRA = 5  # numbers
+
+
+class Stack(NamedTuple):
+    """Matrices of one shape that lie one behind the other in a vector."""
+
+    start: int
+    count: int
+    shape: tuple[int, int]
+
+    @property
+    def n_numbers(self) -> int:
+        """Of all its matrices."""
+        return self.count * self.shape[0] * self.shape[1]
+
+    def of(self, vector: torch.Tensor) -> torch.Tensor:
+        """Its part of a vector, shape (count, *shape)."""
+        return vector[self.start : self.start + self.n_numbers].view(self.count, *self.shape)
 
 
 class ParameterVector:
     """All trainable parameters of a module as slices of one tensor, and their gradient as another.
 
     An optimiser step, a norm, an average or a copy is then one operation, however many layers there are. Matrices come
-    first, so that weight decay applies to one slice of the vector.
+    first, those of one shape side by side, and of these the ones that weight decay applies to: all but those of base
+    distributions, which are fitted to the rows before.
     """
 
     def __init__(self, module: nn.Module):
         self.module = module
         params = list(module.parameters())
         trained = [i for i, p in enumerate(params) if p.requires_grad]
-        self.order = sorted(trained, key=lambda i: params[i].dim() < 2)
+        bases = [part for part in module.modules() if isinstance(part, BaseDistribution)]
+        fitted = {id(p) for base in bases for p in base.parameters()}
+        self.order = sorted(trained, key=lambda i: (not is_matrix(params[i]), id(params[i]) in fitted, params[i].shape))
         self.params = [params[i] for i in self.order]
         sizes = [p.numel() for p in self.params]
-        self.n_decayed = sum(n for n, p in zip(sizes, self.params) if p.dim() >= 2)
+        self.n_decayed = sum(n for n, p in zip(sizes, self.params) if is_matrix(p) and id(p) not in fitted)
         self.value = torch.cat([p.detach().reshape(-1) for p in self.params])
         self.grad = torch.zeros_like(self.value)
-        start = 0
-        for p, n in zip(self.params, sizes):
-            p.data = self.value[start : start + n].view_as(p)
-            start += n
+        for p, part in zip(self.params, self.value.split(sizes)):
+            p.data = part.view_as(p)
+        self.stacks: list[Stack] = []
+        self.n_in_stacks = 0
+        for shape, matrices in itertools.groupby(tuple(p.shape) for p in self.params if is_matrix(p)):
+            self.stacks.append(Stack(self.n_in_stacks, len(list(matrices)), shape))
+            self.n_in_stacks += self.stacks[-1].n_numbers
 
     @functools.cached_property
     def message(self) -> torch.Tensor:
@@ -75,44 +97,6 @@ class ParameterVector:
             p.data = p.data.clone()
 
 
-class Adam:
-    """Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
-
-    The step itself is torch's fused one, a single pass over the vector, called below ``torch.optim`` for the reason in
-    the module's docstring.
-    """
-
-    def __init__(self, params: ParameterVector, alpha: float, beta1: float = 0.9, beta2: float = 0.999):
-        self.mean, self.square = torch.zeros_like(params.value), torch.zeros_like(params.value)
-        self.n_steps = 0
-        self._count = params.value.new_zeros((), dtype=torch.float32)
-        self._betas = {"beta1": beta1, "beta2": beta2}
-        # By weight decay: what the fused step wants, lists of tensors.
-        n, vectors = params.n_decayed, (params.value, params.grad, self.mean, self.square)
-        parts = (([v[:n]] for v in vectors), alpha), (([v[n:]] for v in vectors), 0.0)
-        self._parts = [(list(part), decay) for part, decay in parts]
-
-    def reset(self) -> None:
-        """Forget the moments."""
-        self.mean.zero_()
-        self.square.zero_()
-        self.n_steps = 0
-
-    def state(self) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """The moments and the number of steps, to go on later with `resume`."""
-        return self.mean, self.square, self.n_steps
-
-    def resume(self, state: tuple[torch.Tensor, torch.Tensor, int]) -> None:
-        """Take up the moments of an earlier run on the same parameters."""
-        mean, square, self.n_steps = state
-        self.mean.copy_(mean)
-        self.square.copy_(square)
-
-    def step(self, learning_rate: float) -> None:
-        """Move the parameters down their gradient."""
-        self.n_steps += 1
-        count = [self._count.fill_(self.n_steps)]
-        more = {**self._betas, "lr": learning_rate, "eps": 1e-8, "amsgrad": False, "maximize": False}
-        for part, decay in self._parts:
-            if len(part[0][0]):
-                torch._fused_adamw_(*part, [], count, weight_decay=decay, **more)
+def is_matrix(parameter: torch.Tensor) -> bool:
+    """Whether it has several rows and columns."""
+    return parameter.dim() == 2 and min(parameter.shape) > 1
