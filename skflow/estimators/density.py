@@ -86,7 +86,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     batch_size : int or "auto", default="auto"
         Rows of a training step.
     learning_rate_init : float, default=8e-3
-        Step of SOAP (Adam in the eigenbases of the gradients' covariances [4]_) after the warm-up; it decays along a cosine.
+        Step of SOAP [4]_, Adam in the eigenbases of the gradients' covariances, after the warm-up; it decays along a
+        cosine.
     alpha : "auto" or float, default="auto"
         Decoupled weight decay of the flow's matrices, not of the base distribution. "auto" is 40 times the number of
         columns over the number of training rows.
