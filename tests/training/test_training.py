@@ -11,11 +11,11 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from skflow import FlowDensity
-from skflow.flows import FLOWS, Bijection
+from skflow.flows import Bijection
 from skflow.training.progress import ProgressBar
 from skflow.training.trainer import Progress
 
-from ..helpers import ESTIMATORS, fit_quietly, quick, same_flow
+from ..helpers import ESTIMATORS, EVERY_FLOW, fit_quietly, quick, same_flow
 
 
 class Scaled(Bijection):
@@ -97,7 +97,7 @@ def ring():
 HARD_START = {"base": "normal", "depth": 2, "batch_size": 30, "learning_rate_init": 1e-2}
 
 
-@pytest.mark.parametrize("flow", sorted(FLOWS))
+@pytest.mark.parametrize("flow", EVERY_FLOW)
 def test_training_raises_the_likelihood(flow, ring):
     start, end = (
         fit_quietly(quick(flow=flow, **{**HARD_START, "early_stopping": False, "max_iter": 60, **rate}), ring)
