@@ -27,7 +27,7 @@ FITTED_TO_TABLES = [cls for cls in SAVABLE if cls in ALL]
 # others are left to the tests that take long; what every flow promises is asked of all of them in tests/flows.
 REPRESENTATIVE = "maf", "nsf", "planar", "realnvp"
 EVERY_FLOW = [name if name in REPRESENTATIVE else pytest.param(name, marks=pytest.mark.long) for name in sorted(FLOWS)]
-SMALL = {"depth": 1, "hidden_layer_sizes": (8,), "n_bins": 4, "max_iter": 5, "random_state": 0}
+SMALL = {"depth": 1, "hidden_layer_sizes": (8,), "n_bins": 4, "max_iter": 2, "random_state": 0}
 
 
 def quick(cls=skflow.FlowDensity, **params):

@@ -57,7 +57,7 @@ def threads(estimator, X, y=None):
 
 def searching(n_jobs=None):
     grid, scoring = {"depth": [1, 2], "flow": ["made", "nsf"]}, {"nats": nats, "threads": threads}
-    return GridSearchCV(quick(max_iter=8), grid, cv=2, n_jobs=n_jobs, scoring=scoring, refit="nats")
+    return GridSearchCV(quick(max_iter=3), grid, cv=2, n_jobs=n_jobs, scoring=scoring, refit="nats")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_grid_search_picks_by_held_out_nats(table):
 def check_search(search, table):
     folds = [(table[120:], table[:120]), (table[:120], table[120:])]
     expected = [
-        np.mean([quick(max_iter=8, **params).fit(train).score(test) for train, test in folds])
+        np.mean([quick(max_iter=3, **params).fit(train).score(test) for train, test in folds])
         for params in search.cv_results_["params"]
     ]
     np.testing.assert_allclose(search.cv_results_["mean_test_nats"], expected, rtol=0, atol=1e-3)

@@ -24,7 +24,7 @@ def expected_failures(estimator):
 
 
 def otherwise(cls):
-    """Another flow, and none of what the defaults of `quick` do besides."""
+    """Of another flow, of two layers, with a plain normal base, trained on all rows."""
     return quick(cls, flow="realnvp", depth=2, base="normal", early_stopping=False)
 
 

@@ -108,6 +108,7 @@ def test_kinds_that_mean_the_same(kind, plain):
     assert same_flow(fit_quietly(quick(max_iter=2), ACCEPTED[kind]), plain)
 
 
+@pytest.mark.usefixtures("few_folds")
 @pytest.mark.parametrize("cls", ALL)
 def test_a_frame_of_objects_and_one_of_floats_are_one_table(cls):
     objects = D.astype(object)

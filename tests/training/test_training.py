@@ -287,7 +287,7 @@ def test_silent_by_default(table, capsys):
 
 
 def test_verbose_names_epoch_and_nats(table, capsys):
-    fit_quietly(quick(verbose=1), table)
+    fit_quietly(quick(max_iter=5, verbose=1), table)
     out = capsys.readouterr().out
     assert "epoch 5/5" in out
     assert out.count("nats") >= 2 and "train" in out and "validation" in out
