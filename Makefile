@@ -54,7 +54,7 @@ test-long: venv
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m long
 
 test-oldest: $(OLDEST)/.installed
-	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(CORE_TESTS)
+	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not long" $(CORE_TESTS)
 
 # Every property on its share of the tables; a failure prints the smallest one that was found.
 fuzz: venv

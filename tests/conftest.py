@@ -10,13 +10,19 @@ from sklearn.datasets import make_moons
 from skflow.flows import FLOWS
 from skflow.training import interrupt
 
-from .helpers import fit_quietly, quick
+from .helpers import few_folds, fit_quietly, quick
 
 
 @pytest.fixture(autouse=True)
 def calm(monkeypatch):
     """Nobody has pressed Ctrl-C before: not in the test before this one either."""
     monkeypatch.setattr(interrupt, "_latest", -math.inf)
+
+
+@pytest.fixture(name="few_folds")
+def with_few_folds():
+    with few_folds():
+        yield
 
 
 @pytest.fixture

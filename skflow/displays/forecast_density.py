@@ -44,7 +44,7 @@ class ForecastDensityDisplay:
     >>> from sklearn.datasets import load_diabetes
     >>> from skflow import FlowRegressor, ForecastDensityDisplay
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> regressor = FlowRegressor(max_iter=5, random_state=0).fit(X, y)
+    >>> regressor = FlowRegressor(max_iter=5, random_state=0).fit(X[:80], y[:80])
     >>> ForecastDensityDisplay.from_estimator(regressor, X[:3], y[:3]).ax_.get_ylabel()
     'density'
     """

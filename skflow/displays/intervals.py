@@ -44,7 +44,7 @@ class PredictionIntervalDisplay:
     >>> from sklearn.datasets import load_diabetes
     >>> from skflow import FlowRegressor, PredictionIntervalDisplay
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> regressor = FlowRegressor(max_iter=5, random_state=0).fit(X, y)
+    >>> regressor = FlowRegressor(max_iter=5, random_state=0).fit(X[:80], y[:80])
     >>> PredictionIntervalDisplay.from_estimator(regressor, X, y, feature=2).ax_.get_ylabel()
     'target'
     """

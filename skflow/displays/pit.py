@@ -38,7 +38,7 @@ class PITDisplay:
     >>> from sklearn.datasets import load_diabetes
     >>> from skflow import FlowRegressor, PITDisplay
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> regressor = FlowRegressor(max_iter=5, random_state=0).fit(X, y)
+    >>> regressor = FlowRegressor(max_iter=5, random_state=0).fit(X[:80], y[:80])
     >>> PITDisplay.from_estimator(regressor).ax_.get_xlabel()
     'level of the target in its forecast'
     """

@@ -302,7 +302,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         X = self._table(X)
         holes = np.isnan(X.sum(dtype=float)) and np.isnan(X).any()
         if holes:
-            log_density, error = self._observed.log_density(X)
+            log_density, error = self._observed().log_density(X)
         else:
             log_density, error = self._evaluator.log_density(X), np.zeros(len(X))
         return (log_density, error) if return_std else log_density
@@ -370,7 +370,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         X = as_table(X)
         numbers = self._table(X)
         generator = torch.Generator().manual_seed(make_seed(random_state))
-        filled = self._observed.impute(numbers, strategy, generator)
+        filled = self._observed().impute(numbers, strategy, generator)
         return self._decoded(filled, X)
 
     @lazy_on_dask(columns=lambda self: list(self.get_feature_names_out()))
@@ -397,7 +397,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         X = self._table(X)
         if np.isnan(X.sum(dtype=float)) and np.isnan(X).any():
-            X = self._observed.impute(X, "mean", torch.Generator())
+            X = self._observed().impute(X, "mean", torch.Generator())
         return self._evaluator.to_latent(X)
 
     @shield()
@@ -456,9 +456,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     def _decoded(self, numbers, like=None):
         return numbers if self._columns is None else TableEncoding(self._columns).decode(numbers, like)
 
-    @property
     def _observed(self) -> Observed:
-        """What answers questions about rows with holes."""
+        """What answers questions about rows with holes; no property, which `dir` would have computed."""
         flow = self.flow_
         if isinstance(flow.base, MixedDistribution):
             atoms = TableEncoding(self._columns).atoms

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..preprocessing.columns import CATEGORY, NUMBER, decode, describe_column, encode, kind_of_objects
+from ..preprocessing.columns import CATEGORY, NUMBER, decode, describe_column, encode
 from ..utils.frame_columns import column_arrays, frame_of, library_of
 from ..utils.frames import column_names, is_frame
 from .table_kinds import SPOKEN, is_number
@@ -72,7 +72,7 @@ class TableEncoding:
         atoms = {_place(name, names, "atoms"): values for name, values in (atoms or {}).items()}
         columns = []
         for j, (name, kind, values, dtype) in enumerate(named):
-            kind = _resolved(kind, values, name, chosen is not None and j in chosen)
+            kind = _resolved(kind, values, chosen is not None and j in chosen)
             description = describe_column(_values(values, kind, name, dtype), kind)
             if j in atoms:
                 description["atoms"] = _checked_atoms(atoms[j], name, kind)
@@ -120,7 +120,8 @@ class TableEncoding:
                     f"Column {name!r} of X holds {_spoken(kind)}, but {_spoken(column['kind'])} when the estimator was "
                     "fitted: pass the column as it was then."
                 )
-            numbers = encode(_values(values, column["kind"], name, dtype), column)
+            values = _values(values, column["kind"], name, dtype)
+            numbers = encode(values, column)
             if unknown == "error" and column["kind"] == CATEGORY:
                 self._refuse_unknown(name, values, numbers, column)
             out.append(numbers)
@@ -211,10 +212,13 @@ def _some(names: Iterable) -> str:
     return ", ".join(names[:8]) + ("..." if len(names) > 8 else "")
 
 
-def _resolved(kind, values, name, chosen):
+def _resolved(kind, values, chosen):
+    """What a column is: objects are categories, but numbers where nothing is observed."""
     if chosen:
         return CATEGORY
-    return kind_of_objects(values) if kind == "object" else kind
+    if kind == "object":
+        return CATEGORY if any(v is not None for v in values) else NUMBER
+    return kind
 
 
 def _values(values, kind, name, dtype):

@@ -157,8 +157,8 @@ class FlowRegressor(RegressorMixin, BaseFlow):
     >>> import numpy as np
     >>> from skflow import FlowRegressor
     >>> rng = np.random.RandomState(0)
-    >>> X = rng.uniform(-1, 1, (300, 1))
-    >>> y = X[:, 0] + (0.1 + 0.4 * (X[:, 0] > 0)) * rng.standard_normal(300)
+    >>> X = rng.uniform(-1, 1, (150, 1))
+    >>> y = X[:, 0] + (0.1 + 0.4 * (X[:, 0] > 0)) * rng.standard_normal(150)
     >>> regressor = FlowRegressor(random_state=0).fit(X, y)
     >>> low, high = regressor.predict_interval([[-0.5], [0.5]]).T
     >>> (high - low).round(0)

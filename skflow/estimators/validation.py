@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
 from ..utils.closest import closest
-from ..utils.frames import column_names
+from ..utils.frames import column_names, with_nan
 from .table_kinds import column_without_numbers, refuse_kind, refuse_masked
 
 LEAST_WEIGHT = 1e-30  # of the largest one: float32 holds it
@@ -43,7 +43,7 @@ def check_table(
     try:
         X = validate_data(
             estimator,
-            X,
+            with_nan(X),
             reset=reset,
             dtype=[np.float64, np.float32],
             ensure_all_finite=False,

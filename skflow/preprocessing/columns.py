@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -106,10 +103,3 @@ def _few(observed, step):
     if not len(distinct) or 1 - len(distinct) / len(observed) < TIED:
         return None
     return distinct if not step or np.median(np.diff(distinct)) > SPARSE * step else None
-
-
-def kind_of_objects(values: Sequence[Any]) -> str:
-    """Numbers, if all that is observed of an object column is numbers and no truth values, else categories."""
-    kinds = {type(v) for v in values if v is not None and v == v}
-    numeric = all(issubclass(k, Real | Decimal) and not issubclass(k, bool | np.bool_) for k in kinds)
-    return NUMBER if numeric else CATEGORY

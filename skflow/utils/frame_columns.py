@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ def column_arrays(X) -> list[tuple[Any, str, np.ndarray, dict[str, Any]]]:
     list of (name, kind, values, dtype)
         Kinds are "number", "category", "time", "duration" and "object". Numbers are float64 with NaN for what is
         missing, times and durations likewise, in seconds, since 1970 for times; the others are objects, with None.
+        Objects all of which are real numbers, decimals and fractions too, are numbers.
         ``dtype`` is a dict of plain values from which `frame_of` makes the type again.
     """
     library = library_of(X)
@@ -40,7 +43,7 @@ def _of_array(column):
         return "category", column.astype(object), {}
     if column.dtype.kind in "fiu":
         return "number", column.astype(float), {}
-    return "object", _objects(column), {}
+    return *_of_objects(column), {}
 
 
 def _of_pandas(series):
@@ -60,12 +63,25 @@ def _of_pandas(series):
         return "category", _objects(series), described
     if dtype.kind in "fiu":
         return "number", series.to_numpy(dtype=float, na_value=np.nan), described
-    return ("object" if name == "object" else "category"), _objects(series), described
+    if name == "object":
+        return *_of_objects(series), described
+    if name.startswith("decimal"):  # pyarrow's, whose scale pandas can't make of the name
+        return "number", series.to_numpy(dtype=float, na_value=np.nan), {"name": "double[pyarrow]"}
+    return "category", _objects(series), described
 
 
 def _seconds(series, unit):
     values = np.asarray(series, dtype=unit)
     return np.where(np.isnat(values), np.nan, values.astype("int64") / NANOSECONDS)
+
+
+def _of_objects(values):
+    """Kind and values: numbers, if all that is observed, and something is, is numbers and no truth values."""
+    values = _objects(values)
+    types = {type(v) for v in values if v is not None}
+    if types and all(issubclass(t, Real | Decimal) and not issubclass(t, bool) for t in types):
+        return "number", np.array([np.nan if v is None else v for v in values], dtype=float)
+    return "object", values
 
 
 def _objects(values):
@@ -76,7 +92,9 @@ def _objects(values):
 
 
 def _is_missing(value):
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or isinstance(value, float) and value != value
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating | Decimal) and value != value
 
 
 def _of_polars(series):
@@ -85,6 +103,7 @@ def _of_polars(series):
     dtype = series.dtype
     described: dict[str, Any] = {"name": type(dtype).__name__ if not isinstance(dtype, type) else dtype.__name__}
     if dtype.is_numeric():
+        described |= {k: getattr(dtype, k) for k in ("precision", "scale") if hasattr(dtype, k)}
         return "number", series.cast(pl.Float64).fill_null(float("nan")).to_numpy(), described
     if dtype.is_temporal():
         described |= {k: getattr(dtype, k) for k in ("time_unit", "time_zone") if hasattr(dtype, k)}
@@ -94,6 +113,8 @@ def _of_polars(series):
             series = series.cast(pl.Duration("ns"))
         values = series.to_physical().cast(pl.Float64).fill_null(float("nan")).to_numpy() / NANOSECONDS
         return ("duration" if described["name"] in ("Duration", "Time") else "time"), values, described
+    if described["name"] == "Object":
+        return *_of_objects(series.to_list()), described
     if described["name"] == "Enum":
         described["levels"] = dtype.categories.to_list()
     return "category", _objects(series.to_list()), described
@@ -181,5 +202,7 @@ def _to_polars(name, kind, values, dtype):
         whole = cls.is_integer()
         missing = np.isnan(values)
         numbers = [None if m else int(round(v)) if whole else float(v) for v, m in zip(values, missing)]
-        return pl.Series(name, numbers).cast(cls)
+        if "scale" in dtype:
+            cls = cls(dtype["precision"], dtype["scale"])
+        return pl.Series(name, numbers, dtype=cls)
     return pl.Series(name, values.tolist(), dtype=cls)

@@ -47,6 +47,13 @@ def concatenated(tables: Sequence[Any]) -> Any:
     return library.concat(tables) if hasattr(first, "get_columns") else library.concat_tables(tables)
 
 
+def with_nan(X):
+    """A pandas frame of objects with NaN for what is missing, from which numpy can make numbers; others as they are."""
+    if not (is_frame(X) and hasattr(X, "iloc") and "object" in map(str, X.dtypes)):
+        return X
+    return frame_like(X, X.to_numpy(dtype=object, na_value=np.nan), index=True)
+
+
 def frame_like(X, values: np.ndarray, *, index: bool = False):
     """``values`` in a frame of the kind of ``X`` and with its column names, or as they are where ``X`` is no frame.
 

@@ -39,7 +39,7 @@ class Recorder:
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_every_pass_is_announced_within_the_fit(cls, table):
     recorder = Recorder()
-    fit_quietly(quick(cls, early_stopping=False).set_callbacks(recorder), table)
+    fit_quietly(quick(cls, early_stopping=False, max_iter=5).set_callbacks(recorder), table)
     assert recorder.events[0] == ("begin", "fit") and recorder.events[-1] == ("end", "fit")
     assert recorder.events[1:-1] == [("begin", "epoch"), ("end", "epoch")] * 5
 

@@ -56,14 +56,14 @@ def test_draws_are_rows_of_their_class(table, fitted):
     assert list(X.columns) == list(table[0].columns) and (y == "bought").mean() == pytest.approx(0.3, abs=0.1)
 
 
-def test_priors_count(table, fitted):
-    rows = table[0][:20]
+def test_priors_count(table):
+    X, y = table[0][:100], table[1][:100]
     odds = {}
     for share in (0.3, 0.9):
         fitted_with = FlowClassifier(
             priors=[share, 1 - share], max_iter=5, hidden_layer_sizes=(8,), n_bins=4, random_state=0
-        ).fit(*table)
-        odds[share] = fitted_with.decision_function(rows)
+        ).fit(X, y)
+        odds[share] = fitted_with.decision_function(X)
     expected = np.log(0.7 / 0.3) - np.log(0.1 / 0.9)
     np.testing.assert_allclose(odds[0.3] - odds[0.9], expected, rtol=1e-6)
 

@@ -8,6 +8,10 @@ import pytest
 import skflow
 from skflow import FlowRegressor
 
+from ..helpers import few_folds
+
+pytestmark = pytest.mark.usefixtures("few_folds")
+
 
 @pytest.fixture(scope="module")
 def table():
@@ -26,7 +30,8 @@ def _quick():
 
 @pytest.fixture(scope="module")
 def fitted(table):
-    return _quick().fit(*table)
+    with few_folds():
+        return _quick().fit(*table)
 
 
 def test_categories_matter(fitted):

@@ -15,9 +15,12 @@ from skflow import FlowRegressor
 from skflow.flows import Bijection
 from skflow.metrics import crps_scorer, log_density_scorer
 
-from ..helpers import quick, same_flow
+from ..helpers import few_folds, quick, same_flow
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.usefixtures("few_folds"),  # for all fits but those that tests share
+]
 
 
 def draw(n, seed=0):
@@ -37,12 +40,13 @@ def draw_two(n, seed=0):
 @pytest.fixture(scope="module")
 def one():
     X, y, _, _ = draw(600)
-    return FlowRegressor(random_state=0, max_iter=60).fit(X, y)
+    return FlowRegressor(random_state=0, max_iter=30).fit(X, y)
 
 
 @pytest.fixture(scope="module")
 def two():
-    return FlowRegressor(random_state=0, max_iter=40).fit(*draw_two(600))
+    with few_folds():
+        return FlowRegressor(random_state=0, max_iter=20).fit(*draw_two(400))
 
 
 def test_the_density_is_near_the_truth(one):

@@ -4,7 +4,7 @@ import pytest
 from sklearn.base import is_regressor
 from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
 
-from skflow import FlowImputer
+from skflow import FlowDensity, FlowImputer, FlowRegressor
 
 from ..helpers import ALL, quick
 
@@ -23,14 +23,29 @@ def expected_failures(estimator):
     return expected
 
 
+def otherwise(cls):
+    """Of another flow, of two layers, with a plain normal base, trained on all rows."""
+    return quick(cls, flow="realnvp", depth=2, base="normal", early_stopping=False)
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.usefixtures("few_folds")
 @parametrize_with_checks(
-    [quick(cls) for cls in ALL]
-    + [FlowImputer(quick(early_stopping=False), random_state=0)]
-    + [quick(cls, flow="realnvp", depth=2, base="normal", early_stopping=False) for cls in ALL],
+    [quick(cls) for cls in ALL] + [FlowImputer(quick(early_stopping=False), random_state=0), otherwise(FlowDensity)],
     expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    [FlowRegressor(random_state=0)] + [otherwise(cls) for cls in ALL if cls is not FlowDensity],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learn_check_of_slower_estimators(estimator, check):
+    """The regressor as it comes, with all its folds, and other estimators than a density of another flow."""
     check(estimator)
 
 

@@ -14,6 +14,7 @@ from ..helpers import fit_quietly, quick, same_flow
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
+pytestmark = pytest.mark.usefixtures("few_folds")
 NAMES = list("abc")
 
 

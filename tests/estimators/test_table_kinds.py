@@ -1,6 +1,8 @@
 """What a table may be made of, and the words with which the rest is refused; columns of whatever names."""
 
 from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from scipy import sparse
 from skflow import DensityDisplay, ExplanationDisplay, FlowDensity, FlowOutlierDetector
 from skflow.utils.frames import columns, frame_like, is_frame, some_rows
 
-from ..helpers import ESTIMATORS, fit_quietly, quick, same_flow
+from ..helpers import ALL, ESTIMATORS, fit_quietly, quick, same_flow, scores
 
 X = np.random.RandomState(0).randn(60, 3)
 D = pd.DataFrame(X, columns=["a", "b", "c"])
@@ -39,6 +41,11 @@ ACCEPTED = {
     "list of such": list(masked()),
     "fields made columns": structured_to_unstructured(np.rec.fromarrays(X.T, names="a,b,c")),
     "objects": X.astype(object),
+    "frame of objects": D.astype(object),
+    "one column of objects": D.astype({"b": object}),
+    "decimals": D.apply(lambda column: column.map(Decimal)),
+    "fractions": D.apply(lambda column: column.map(Fraction).astype(object)),
+    "polars' objects": pl.DataFrame({c: pl.Series(D[c].map(Fraction).tolist(), dtype=pl.Object) for c in D}),
     "text of numbers": X.astype(str),
     "big-endian": X.astype(">f8"),
     "nullable": D.astype("Float64"),
@@ -99,6 +106,29 @@ def plain():
 @pytest.mark.parametrize("kind", ACCEPTED)
 def test_kinds_that_mean_the_same(kind, plain):
     assert same_flow(fit_quietly(quick(max_iter=2), ACCEPTED[kind]), plain)
+
+
+@pytest.mark.usefixtures("few_folds")
+@pytest.mark.parametrize("cls", ALL)
+def test_a_frame_of_objects_and_one_of_floats_are_one_table(cls):
+    objects = D.astype(object)
+    of_floats, of_objects = (fit_quietly(quick(cls, max_iter=2), frame) for frame in (D, objects))
+    expected = scores(of_floats, D)
+    for estimator, frame in ((of_objects, objects), (of_floats, objects), (of_objects, D)):
+        np.testing.assert_array_equal(scores(estimator, frame), expected)
+
+
+def test_objects_are_missing_where_floats_are():
+    """To a density of complete numbers: NA among objects is NaN."""
+    rows = D[:2].astype(object)
+    rows.iloc[0, 1] = pd.NA
+    density = fit_quietly(quick(max_iter=2), D)
+    np.testing.assert_array_equal(density.score_samples(rows), density.score_samples(rows.astype("Float64")))
+
+
+def test_a_frame_of_objects_may_be_a_batch():
+    batch = quick().partial_fit(D.astype(object))
+    np.testing.assert_array_equal(batch.score_samples(D), quick().partial_fit(D).score_samples(D))
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)

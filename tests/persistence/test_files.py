@@ -21,6 +21,8 @@ from skflow.persistence import FileFormatError
 
 from ..helpers import FITTED_TO_TABLES, SAVABLE, fit_quietly, quick, scores, target
 
+pytestmark = pytest.mark.usefixtures("few_folds")
+
 
 @pytest.fixture
 def path(tmp_path):

@@ -15,6 +15,7 @@ from ..helpers import fit_quietly, quick
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
+pytestmark = pytest.mark.usefixtures("few_folds")
 BY_ITERATION = {"made-mog", "maf-mog", "naf", "bpf", "sos", "gaussianization", "planar", "sylvester"}
 
 
@@ -31,7 +32,7 @@ BOUNDS = [(0, None), (-1, 1), None]
 @pytest.fixture(scope="module", params=sorted(FLOWS))
 def exported(request, bounded):
     """A fit of every named flow."""
-    return fit_quietly(quick(flow=request.param, depth=2, max_iter=10, bounds=BOUNDS), bounded)
+    return fit_quietly(quick(flow=request.param, depth=2, bounds=BOUNDS), bounded)
 
 
 def run(estimator, folder, method, **inputs):

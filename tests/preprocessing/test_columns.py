@@ -1,12 +1,9 @@
 """Columns as numbers and back."""
 
-from decimal import Decimal
-from fractions import Fraction
-
 import numpy as np
 import pytest
 
-from skflow.preprocessing.columns import NUMBER, decode, describe_column, kind_of_objects
+from skflow.preprocessing.columns import NUMBER, decode, describe_column
 
 RNG = np.random.RandomState(0)
 GRIDS = {
@@ -28,18 +25,3 @@ def test_values_near_a_grid_become_the_numbers_of_the_table(name):
     assert column["step"] > 0
     moved = values + 0.4 * column["step"] * RNG.uniform(-1, 1, len(values))
     np.testing.assert_array_equal(decode(moved, column), values)
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        ([Decimal("0.5"), Decimal("2"), None], "number"),
-        ([Fraction(1, 3), 2, 0.5], "number"),
-        ([np.float32(1), np.int64(2), float("nan")], "number"),
-        ([True, False, None], "category"),
-        ([Decimal("1"), "one"], "category"),
-        ([1j, 2.0], "category"),
-    ],
-)
-def test_objects_are_numbers_where_all_of_them_are_real(values, kind):
-    assert kind_of_objects(values) == kind

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from skflow import FlowDensity
-from skflow.flows import FLOWS, EmbeddedContext
+from skflow.flows import EmbeddedContext
 from skflow.inference.evaluator import Evaluator
 from skflow.training.density import DensityFitting
+
+from ..helpers import EVERY_FLOW
 
 CPU = torch.device("cpu")
 DEPTH = {"nice": 4, "glow": 6, "planar": 3, "radial": 3, "sylvester": 2, "gaussianization": 2}
@@ -36,7 +38,7 @@ def log_density(fit, rows, context, kernels=True):
     return Evaluator(fit.flow, CPU, kernels).log_density(rows, context)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", EVERY_FLOW)
 def test_a_conditional_density_is_recovered(name):
     """In nats a row; the density that knows no context falls short of the truth by more than one."""
     context, rows, _ = draw(1000, 0)

@@ -81,7 +81,7 @@ def fit_long(rank, seeds):
     before = hp.SAMPLE_ROWS, hp.SHUFFLE_ROWS
     hp.SAMPLE_ROWS, hp.SHUFFLE_ROWS = 400, 300
     try:
-        density = fit_quietly(quick(FlowDensity, base="normal", random_state=None), stream(seeds[rank]))
+        density = fit_quietly(quick(FlowDensity, base="normal", max_iter=5, random_state=None), stream(seeds[rank]))
         return density.score_samples(stream()[0]).tolist(), density.n_iter_
     finally:
         hp.SAMPLE_ROWS, hp.SHUFFLE_ROWS = before

@@ -78,21 +78,30 @@ def test_weights_may_be_integers_or_a_list(table):
     )
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
-@pytest.mark.parametrize("factor", [1e-310, 1e-200, 1e200, 1e306])
-def test_a_common_factor_does_not_matter(cls, factor, table):
+@pytest.fixture(scope="module", params=ESTIMATORS)
+def weighted(request, table):
+    """A class, weights, and what it scores where it is fitted with them."""
     weight = 1 + np.random.RandomState(0).rand(len(table))
-    expected = fit_quietly(quick(cls, max_iter=3), table, sample_weight=weight).score_samples(table)
+    fit = fit_quietly(quick(request.param, max_iter=3), table, sample_weight=weight)
+    return request.param, weight, fit.score_samples(table)
+
+
+@pytest.mark.parametrize("factor", [1e-310, 1e-200, 1e200, 1e306])
+def test_a_common_factor_does_not_matter(weighted, factor, table):
+    cls, weight, expected = weighted
     found = fit_quietly(quick(cls, max_iter=3), table, sample_weight=factor * weight).score_samples(table)
     np.testing.assert_allclose(found, expected, atol=1e-2 if factor < 1e-300 else 1e-3)
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.fixture(scope="module", params=ESTIMATORS)
+def unweighted(request, table):
+    return request.param, fit_quietly(quick(request.param, max_iter=3), table)
+
+
 @pytest.mark.parametrize("weight", [1.0, 3, 1e306, np.full(240, 0.1), np.ones(240, bool), [2] * 240], ids=range(6))
-def test_equal_weights_are_no_weights(cls, weight, table):
-    assert same_flow(
-        fit_quietly(quick(cls, max_iter=3), table, sample_weight=weight), fit_quietly(quick(cls, max_iter=3), table)
-    )
+def test_equal_weights_are_no_weights(unweighted, weight, table):
+    cls, expected = unweighted
+    assert same_flow(fit_quietly(quick(cls, max_iter=3), table, sample_weight=weight), expected)
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)
@@ -108,7 +117,7 @@ def test_weights_of_zero_and_one_choose_rows(cls, table):
 @pytest.mark.parametrize("cls", ESTIMATORS)
 @pytest.mark.parametrize("base", ["auto", "student-t"])
 @pytest.mark.parametrize("least", [1e-12, 1e-100, 5e-324])
-@pytest.mark.parametrize("heavy", [0, 17, 239])
+@pytest.mark.parametrize("heavy", [17, *(pytest.param(row, marks=pytest.mark.long) for row in (0, 239))])
 def test_an_effective_size_of_one_row_works(cls, base, least, heavy, table):
     weight = np.full(len(table), least)
     weight[heavy] = 1
