@@ -169,7 +169,7 @@ class DensityFitting(Fitting):
         """The same start, rates and number of steps on all rows: none is left out of the final flow.
 
         Where columns are nearly dependent a few steps may lead astray, and no rows are held out that would tell: a flow
-        to which the rows it has seen are less likely than to one that hasn't seen them all is not taken.
+        to which the rows it has seen are less likely than those held out were to the first is not taken.
         """
         if fit.progress.stopped in ("interrupted", "diverged"):
             return fit
@@ -186,9 +186,6 @@ class DensityFitting(Fitting):
             fit.progress.stopped = "interrupted"
             return fit
         refitted = replace(candidate.finish(), progress=fit.progress)
-        return max(fit, refitted, key=self._score_on_all_rows)
-
-    def _score_on_all_rows(self, fit: Fit) -> float:
-        source = self.table.source(self.table.everything.train, fit.preprocessing, fit.embedding, self.device)
-        objective = MaximumLikelihood(fit.latent, self.plan.kernels)
-        return objective.score(list(source.in_order(hp.ROWS_TO_SCORE))) + source.log_abs_det
+        objective = MaximumLikelihood(refitted.latent, self.plan.kernels)
+        score = objective.score(list(start.train.in_order(hp.ROWS_TO_SCORE))) + start.train.log_abs_det
+        return refitted if score >= fit.progress.best_score else fit

@@ -54,14 +54,14 @@ MAX_TRIAL_STEPS = 1000  # at most
 TRIAL_GROWTH = 1.3  # times as many steps have been made when they are compared again
 MAX_TRIAL_SHARE_OF_LONG = 0.1  # of all steps is what the starts of a long table are compared for at most
 MAX_SHARE_CUT_SHORT = 0.05  # of all steps may be missing from passes in which a trial has ended
-TRUST_IN_RISE = 0.75  # of the last doubling's rise is what the next doubling is expected to bring
+TRUST_IN_RISE = 1.0  # of the last doubling's rise is what the next doubling is expected to bring
 
 # The steps
-MIN_STEPS, STEPS, STEPS_EXPONENT = 120, 255, 0.55  # of a table of 500 rows, growing with this power of the rows
+MIN_STEPS, STEPS, STEPS_EXPONENT = 100, 215, 0.55  # of a table of 500 rows, growing with this power of the rows
 BATCH_SIZE = 256  # up to a long table
 COLUMNS_AT_FULL_LENGTH = 64  # of more columns each step is so dear that there are fewer
-PATIENCE = 0.1  # of all steps without a better validation score end a run
-MIN_PATIENCE = 5  # passes
+PATIENCE = 0.1  # of all steps without a better validation score lower the rate, or end a run
+MIN_PATIENCE, MIN_PATIENCE_STEPS = 5, 40  # passes, and steps of a table that is not small
 BETAS = 0.95, 0.95  # what the means of the gradient and of its square keep from one step to the next
 BETA_COVARIANCE, COVARIANCE_STEPS = 0.9, 3  # what the mean covariance keeps, from one of so many steps to the next
 BASIS_STEPS = 15  # after which the bases follow the covariances
@@ -69,7 +69,7 @@ EARLY_STEPS = 4  # after each of which both do
 MAX_SIDE = 200  # rows of a covariance
 ALPHA_PER_COLUMN = 40.0  # over the number of rows is the weight decay
 WARMUP_STEPS, MAX_WARMUP_SHARE = 100, 0.2  # of the learning rate, and the share of all steps that they are at most
-MAX_DROPS, RATE_AFTER_DROP = 2, 0.25  # of the rate where patience is at an end, and what is left of it each time
+MAX_DROPS, RATE_AFTER_DROP = 1, 0.1  # of the rate where patience is at an end, and what is left of it each time
 LAST_RATE = 0.01  # of the learning rate is what the schedule ends with
 AVERAGING = 0.99  # what the average of the parameters keeps from one step to the next
 MAX_GRAD_NORM = 5.0  # a longer gradient is shortened
@@ -196,7 +196,8 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
     n_steps /= max(1.0, d / COLUMNS_AT_FULL_LENGTH)
     longer = max(1.0, min(d, COLUMNS_AT_FULL_LENGTH) / 8) ** 0.5
     max_iter = _unless_auto(estimator.max_iter, max(1, round(n_steps * longer / n_batches)))
-    patience = _unless_auto(estimator.n_iter_no_change, max(MIN_PATIENCE, round(PATIENCE * n_steps / n_batches)))
+    patience = max(PATIENCE * n_steps, 0 if n < SMALL else MIN_PATIENCE_STEPS)
+    patience = _unless_auto(estimator.n_iter_no_change, max(MIN_PATIENCE, round(patience / n_batches)))
     trial_share = TRIAL_SHARE_OF_SMALL if n < SMALL else TRIAL_SHARE
     return Plan(
         max_iter=int(max_iter),
