@@ -65,7 +65,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         "bounds": [None, "array-like", dict],
         "max_iter": [AUTO, AT_LEAST_ONE],
         "batch_size": [AUTO, AT_LEAST_ONE],
-        "learning_rate_init": [POSITIVE],
+        "learning_rate_init": [POSITIVE, AUTO],
         "alpha": [NON_NEGATIVE, AUTO],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -90,7 +90,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         bounds: Sequence | None = None,
         max_iter: int | str = "auto",
         batch_size: int | str = "auto",
-        learning_rate_init: float = 8e-3,
+        learning_rate_init: float | str = "auto",
         alpha: float | str = "auto",
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
@@ -253,7 +253,7 @@ class BaseFlow(Saving, ReprSupport, CallbackSupport, BaseEstimator):
         elif how == "diverged":
             warn_user(
                 f"{name}: the likelihood kept turning non-finite; the best flow so far is kept. Lower "
-                f"learning_rate_init (now {self.learning_rate_init}) or raise alpha (now {self.alpha}).",
+                f"learning_rate_init (now {fit.plan.learning_rate:.3g}) or raise alpha (now {fit.plan.alpha:.3g}).",
                 ConvergenceWarning,
             )
         elif how == "max_iter" and self.max_iter != "auto" and fit.progress.still_rising:

@@ -85,9 +85,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         Greatest number of passes over the table.
     batch_size : int or "auto", default="auto"
         Rows of a training step.
-    learning_rate_init : float, default=8e-3
+    learning_rate_init : "auto" or float, default="auto"
         Step of SOAP [4]_, Adam in the eigenbases of the gradients' covariances, after the warm-up; it decays along a
-        cosine.
+        cosine. "auto" is 0.008 up to 20,000 training rows, and falls with the fourth root of their number beyond.
     alpha : "auto" or float, default="auto"
         Decoupled weight decay of the flow's matrices, not of the base distribution. "auto" is 40 times the number of
         columns over the number of training rows.

@@ -59,6 +59,8 @@ TRUST_IN_RISE = 1.0  # of the last doubling's rise is what the next doubling is 
 # The steps
 MIN_STEPS, STEPS, STEPS_EXPONENT = 100, 215, 0.55  # of a table of 500 rows, growing with this power of the rows
 BATCH_SIZE = 256  # up to a long table
+BATCH_EXPONENT, LONG_STEPS_EXPONENT = 0.5, 0.85  # with which batch and steps grow beyond
+LEARNING_RATE, RATE_EXPONENT = 8e-3, 0.25  # up to a long table, and with which it falls beyond
 COLUMNS_AT_FULL_LENGTH = 64  # of more columns each step is so dear that there are fewer
 PATIENCE = 0.1  # of all steps without a better validation score lower the rate, or end a run
 MIN_PATIENCE, MIN_PATIENCE_STEPS = 5, 40  # passes, and steps of a table that is not small
@@ -185,14 +187,16 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
     """Batch size, number of passes and patience for ``n`` training rows of ``d`` columns.
 
     The number of steps grows a little faster than the square root of the number of rows, and with the columns up to a
-    point: beyond it each step is so dear that there are fewer. In a long table steps and batch both grow with the root,
-    so that the number of passes stays; in a very long one the number of rows seen does.
+    point: beyond it each step is so dear that there are fewer. Beyond a long table the batch grows with the root, and
+    the rate falls; in a very long one the number of steps stays.
     """
-    root = max(1.0, min(n, VERY_LONG) / LONG) ** 0.5
-    most = int(BATCH_SIZE * root)  # batches are equal: a few rows more in each would leave most of a tile empty
+    growth = max(1.0, min(n, VERY_LONG) / LONG)
+    most = int(
+        BATCH_SIZE * growth**BATCH_EXPONENT
+    )  # batches are equal: a few rows more in each would leave most of a tile empty
     batch_size = _unless_auto(estimator.batch_size, most if n < 2 * most else n // math.ceil(n / most))
     n_batches = max(1, n // batch_size)
-    n_steps = max(MIN_STEPS, STEPS * (min(n, LONG) / 500) ** STEPS_EXPONENT * root)
+    n_steps = max(MIN_STEPS, STEPS * (min(n, LONG) / 500) ** STEPS_EXPONENT * growth**LONG_STEPS_EXPONENT)
     n_steps /= max(1.0, d / COLUMNS_AT_FULL_LENGTH)
     longer = max(1.0, min(d, COLUMNS_AT_FULL_LENGTH) / 8) ** 0.5
     max_iter = _unless_auto(estimator.max_iter, max(1, round(n_steps * longer / n_batches)))
@@ -205,7 +209,7 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
         n_steps=int(max_iter) * n_batches,
         trial_steps=max(1, round(min(MAX_TRIAL_STEPS, trial_share * n_steps))),
         max_trial_steps=math.inf if n <= LONG else MAX_TRIAL_SHARE_OF_LONG * n_steps,
-        learning_rate=float(estimator.learning_rate_init),
+        learning_rate=float(_unless_auto(estimator.learning_rate_init, LEARNING_RATE / growth**RATE_EXPONENT)),
         alpha=float(_unless_auto(estimator.alpha, ALPHA_PER_COLUMN * d / n)),
         n_iter_no_change=int(patience),
         tol=float(estimator.tol),
