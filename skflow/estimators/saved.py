@@ -61,7 +61,7 @@ def disagreement(estimator, n_more: int = 0) -> str | None:
     if names is not None and len(names) != d:
         return f"it has {d} features and {len(names)} names"
     state = estimator._optimizer_state
-    if state is not None and [len(vector) for vector in state[:4]] != state_lengths(flow):
+    if state is not None and [len(vector) for vector in state[:-1]] != state_lengths(flow)[: len(state) - 1]:
         return "its optimizer is of another flow"
     if estimator._stream is not None and estimator._stream.X.shape[1] != d:
         return f"it has {d} features and remembers rows of others"

@@ -83,10 +83,10 @@ def instance_of(*classes: type) -> Check:
 
 
 def is_optimizer_state(value: Any) -> bool:
-    """The vectors of `skflow.training.soap.Soap` and the number of steps."""
-    if not isinstance(value, tuple) or len(value) != 5 or not is_count(value[4]):
+    """The vectors of `skflow.training.soap.Soap`, or of Adam as in earlier files, and the number of steps."""
+    if not isinstance(value, tuple) or len(value) not in (3, 5) or not is_count(value[-1]):
         return False
-    return all(isinstance(v, torch.Tensor) and v.dtype == torch.float32 and v.dim() == 1 for v in value[:4])
+    return all(isinstance(v, torch.Tensor) and v.dtype == torch.float32 and v.dim() == 1 for v in value[:-1])
 
 
 def checked(name: str, values: Mapping[str, Any], kinds: Mapping[str, Check]) -> None:

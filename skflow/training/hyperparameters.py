@@ -137,7 +137,7 @@ FINAL_SHARE = 0.75  # of these is effective where no flows need be refined
 REFINED_ROWS, REFINED_STEPS, REFINEMENTS = 4000, 400, 4
 REFINED_DEPTH, REFINED_WIDTH = 3, 64
 POOR_SHARE = 0.1  # of a generation is effective where this kind of flow is none for the target
-REVERSE_KL_STEPS, REVERSE_KL_ROWS, REVERSE_KL_RATE = 300, 128, 5e-3
+REVERSE_KL_STEPS, REVERSE_KL_ROWS, REVERSE_KL_RATE = 300, 128, 1e-2
 MAX_REVERSE_KL_SHARE = 0.3  # of the evaluations that are left
 CHAINS, CHAINS_SHARE = (50, 300), 0.15  # their least and greatest number; of all evaluations
 SHORT_CHAIN, LEAPS = 100, 10  # evaluations of one, above which there are more chains; steps of a move
@@ -191,9 +191,8 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
     the rate falls; in a very long one the number of steps stays.
     """
     growth = max(1.0, min(n, VERY_LONG) / LONG)
-    most = int(
-        BATCH_SIZE * growth**BATCH_EXPONENT
-    )  # batches are equal: a few rows more in each would leave most of a tile empty
+    # Batches are equal: a few rows more in each would leave most of a tile empty.
+    most = int(BATCH_SIZE * growth**BATCH_EXPONENT)
     batch_size = _unless_auto(estimator.batch_size, most if n < 2 * most else n // math.ceil(n / most))
     n_batches = max(1, n // batch_size)
     n_steps = max(MIN_STEPS, STEPS * (min(n, LONG) / 500) ** STEPS_EXPONENT * growth**LONG_STEPS_EXPONENT)

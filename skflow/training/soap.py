@@ -63,8 +63,11 @@ class Soap:
         return self.mean, self.square, self.covariances, self.bases, self.n_steps
 
     def resume(self, state: State) -> None:
-        """Take up the state of an earlier run on the same parameters."""
-        *vectors, self.n_steps = state
+        """Take up the state of an earlier run on the same parameters; that of Adam, of earlier versions, is no help."""
+        *vectors, n_steps = state
+        if len(vectors) != len(MOMENTS):
+            return
+        self.n_steps = n_steps
         for own, vector in zip(self.state(), vectors):
             own.copy_(vector)
 

@@ -28,7 +28,7 @@ def draw(n, seed):
 
 
 def fitted(name, context, rows, **params):
-    sizes = {"hidden_layer_sizes": (16,), "n_bins": 4, "max_iter": 25, "depth": DEPTH.get(name, 2)} | params
+    sizes = {"hidden_layer_sizes": (16,), "n_bins": 4, "max_iter": 40, "depth": DEPTH.get(name, 2)} | params
     estimator = FlowDensity(name, random_state=0, learning_rate_init=0.01, **sizes)
     fitting = DensityFitting(estimator, rows, None, None, 0, CPU, (None, None), context=context)
     return fitting, fitting.from_scratch()

@@ -17,9 +17,20 @@ def plan(n):
     return resolve_plan(FlowDensity(), n, 6)
 
 
-def test_passes_stay_where_a_table_is_long():
-    assert plan(LONG).max_iter == pytest.approx(plan(20 * LONG).max_iter, rel=0.02)
-    assert plan(20 * LONG).batch_size > 4 * plan(LONG).batch_size
+def test_batch_and_steps_grow_and_the_rate_falls_where_a_table_is_long():
+    short, long = plan(LONG), plan(20 * LONG)
+    assert long.batch_size / short.batch_size == pytest.approx(20**0.5, rel=0.02)
+    assert long.n_steps / short.n_steps == pytest.approx(20**0.85, rel=0.05)
+    assert long.learning_rate / short.learning_rate == pytest.approx(20**-0.25)
+
+
+def test_rate_and_decay_that_are_given_are_taken():
+    given = resolve_plan(FlowDensity(learning_rate_init=0.1, alpha=0.2), 20 * LONG, 6)
+    assert (given.learning_rate, given.alpha) == (0.1, 0.2)
+
+
+def test_decay_is_that_of_columns_over_rows():
+    assert plan(1000).alpha == pytest.approx(40 * 6 / 1000)
 
 
 def test_rows_seen_stay_where_a_table_is_very_long():
@@ -29,7 +40,7 @@ def test_rows_seen_stay_where_a_table_is_very_long():
 
 def test_starts_of_a_long_table_are_not_compared_for_long():
     assert plan(LONG).max_trial_steps == np.inf
-    assert plan(10 * LONG).max_trial_steps < 0.1 * plan(10 * LONG).n_steps
+    assert plan(10 * LONG).max_trial_steps < 0.11 * plan(10 * LONG).n_steps
 
 
 def test_starts_are_compared_no_longer_than_the_plan_says(moons, monkeypatch):
@@ -41,6 +52,7 @@ def test_starts_are_compared_no_longer_than_the_plan_says(moons, monkeypatch):
         steps[id(candidate.run)] = candidate.run.trainers[0].step
 
     monkeypatch.setattr(selection.Candidate, "advance", note)
+    monkeypatch.setattr(hyperparameters, "ROWS_TO_REFIT", (0, 0))
     monkeypatch.setattr(density, "resolve_plan", lambda *args: plan_of_two_trials)
     plan_of_two_trials = dataclasses.replace(
         resolve_plan(FlowDensity(max_iter=40, n_iter_no_change=100), len(moons), 2), trial_steps=5, max_trial_steps=10
