@@ -90,7 +90,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         cosine. "auto" is 0.008 up to 20,000 training rows, and falls with the fourth root of their number beyond.
     alpha : "auto" or float, default="auto"
         Decoupled weight decay of the flow's matrices, not of the base distribution. "auto" is 40 times the number of
-        columns over the number of training rows.
+        columns over the number of training rows, 10 at most.
     early_stopping : bool, default=True
         Hold out rows, stop when their likelihood stops rising, and keep the state where it was highest.
     validation_fraction : float, default=0.1

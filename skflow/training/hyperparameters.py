@@ -69,7 +69,7 @@ BETA_COVARIANCE, COVARIANCE_STEPS = 0.9, 3  # what the mean covariance keeps, fr
 BASIS_STEPS = 15  # after which the bases follow the covariances
 EARLY_STEPS = 4  # after each of which both do
 MAX_SIDE = 200  # rows of a covariance
-ALPHA_PER_COLUMN = 40.0  # over the number of rows is the weight decay
+ALPHA_PER_COLUMN, MAX_ALPHA = 40.0, 10.0  # over the number of rows is the weight decay, at most
 WARMUP_STEPS, MAX_WARMUP_SHARE = 100, 0.2  # of the learning rate, and the share of all steps that they are at most
 MAX_DROPS, RATE_AFTER_DROP = 1, 0.1  # of the rate where patience is at an end, and what is left of it each time
 LAST_RATE = 0.01  # of the learning rate is what the schedule ends with
@@ -209,7 +209,7 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
         trial_steps=max(1, round(min(MAX_TRIAL_STEPS, trial_share * n_steps))),
         max_trial_steps=math.inf if n <= LONG else MAX_TRIAL_SHARE_OF_LONG * n_steps,
         learning_rate=float(_unless_auto(estimator.learning_rate_init, LEARNING_RATE / growth**RATE_EXPONENT)),
-        alpha=float(_unless_auto(estimator.alpha, ALPHA_PER_COLUMN * d / n)),
+        alpha=float(_unless_auto(estimator.alpha, min(MAX_ALPHA, ALPHA_PER_COLUMN * d / n))),
         n_iter_no_change=int(patience),
         tol=float(estimator.tol),
         kernels=n * d >= MIN_COMPILED,

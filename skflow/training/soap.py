@@ -18,7 +18,7 @@ class Soap:
 
     Adam (Kingma & Ba 2015, algorithm 1) works on the gradient G of a matrix turned into the eigenbases of the means of
     G G^T and G^T G, or of that one of both that has at most ``hp.MAX_SIDE`` rows; on all that is no matrix it works as
-    ever. The bases follow by a step of orthogonal iteration now and then, and the mean gradient is turned with them.
+    ever. The bases follow by a step of orthogonal iteration now and then, and the moments are turned with them.
 
     The step of Adam is torch's fused one, a single pass over the vector, called below ``torch.optim``, whose import
     takes a second in every new process, more than a small fit.
@@ -92,7 +92,7 @@ class Soap:
             if early or self.n_steps % hp.COVARIANCE_STEPS == 0:
                 turn.note(params.grad)
             if early or self.n_steps % hp.BASIS_STEPS == 0:
-                turn.follow(self.mean)
+                turn.follow(self.mean, self.square)
 
 
 def state_lengths(module: nn.Module) -> list[int]:
@@ -136,10 +136,16 @@ class _Turn:
             if covariance is not None:
                 covariance.baddbmm_(*pair, beta=hp.BETA_COVARIANCE, alpha=1 - hp.BETA_COVARIANCE)
 
-    def follow(self, mean: Tensor) -> None:
-        """Bring the bases nearer to the eigenvectors of the covariances, and the mean along."""
+    def follow(self, mean: Tensor, square: Tensor) -> None:
+        """Bring the bases nearer to the eigenvectors of the covariances, and the moments along.
+
+        A second moment becomes that of a sum of uncorrelated terms: if it stayed, as in the paper, a large mean could
+        be turned to where it is small, and be divided by it.
+        """
         changes = [_followed(*side) for side in zip(self.covariances, self.bases)]
         self.stack.of(mean).copy_(_between(changes, self.stack.of(mean)))
+        squares = [None if change is None else change**2 for change in changes]
+        self.stack.of(square).copy_(_between(squares, self.stack.of(square)))
 
 
 def _split(vector, sides):

@@ -48,7 +48,7 @@ def test_without_bases_it_is_adam(shapes, n_steps):
 
 
 def in_numpy(value, grads, alpha, sides):
-    """Algorithm 3 for one matrix, with the mean kept in the bases."""
+    """Algorithm 3 for one matrix, with the moments kept in the bases."""
     m, n = value.shape
     left, right, bases = np.zeros((m, m)), np.zeros((n, n)), [np.eye(m), np.eye(n)]
     mean = square = np.zeros((m, n))
@@ -64,7 +64,8 @@ def in_numpy(value, grads, alpha, sides):
             left, right = keep * left + (1 - keep) * g @ g.T, keep * right + (1 - keep) * g.T @ g
         if early or step % hp.BASIS_STEPS == 0:
             new = [np.linalg.qr(c @ b)[0] if k in sides else b for k, (c, b) in enumerate(zip((left, right), bases))]
-            mean = new[0].T @ bases[0] @ mean @ bases[1].T @ new[1]
+            left_change, right_change = (b.T @ c for b, c in zip(bases, new))
+            mean, square = left_change.T @ mean @ right_change, (left_change**2).T @ square @ right_change**2
             bases = new
     return value
 
@@ -109,6 +110,17 @@ def steps_of_adam(params, weight):
 
 def test_turned_scales_that_differ_are_learnt_better_than_by_adam():
     assert least_squares_loss(lambda params, _: Soap(params, 0.0).step) < 0.1 * least_squares_loss(steps_of_adam)
+
+
+def test_a_gradient_that_shrinks_all_at_once_makes_no_long_steps():
+    module = Matrices((6, 4))
+    params = ParameterVector(module)
+    optimizer, generator = Soap(params, 0.0), torch.Generator().manual_seed(0)
+    for scale in (1.0, 1e-6, 1e-6, 1e-6):
+        params.grad.normal_(generator=generator).mul_(scale)
+        before = params.value.clone()
+        optimizer.step(RATE)
+        assert float((params.value - before).abs().max()) < 10 * RATE
 
 
 def test_going_on_from_a_state_is_going_on():
