@@ -62,10 +62,8 @@ class Candidate:
         if plan.n_steps is None:
             return False
         in_whole_passes = self.run.progress.n_iter * plan.n_steps / plan.max_iter
-        return (
-            in_whole_passes - trainer.step - trainer.rollbacks - trainer.n_undone
-            > hp.MAX_SHARE_CUT_SHORT * plan.n_steps
-        )
+        n_made = trainer.step + trainer.rollbacks + trainer.n_undone
+        return in_whole_passes - n_made > hp.MAX_SHARE_CUT_SHORT * plan.n_steps
 
     @property
     def interrupted(self) -> bool:
@@ -77,9 +75,8 @@ class Candidate:
         self.run.drop()  # the tensors are those of the run to come
         with self.fits[0].threads():
             run = Run(self.run.trainers, self.run.plan)
-        run.progress.start_score = run.progress.best_score = (
-            self.best_score
-        )  # of the state that the trainers remember as the best
+        # Of the state that the trainers remember as the best:
+        run.progress.start_score = run.progress.best_score = self.best_score
         return Candidate([replace(fit, progress=run.progress) for fit in self.fits], run, self.kind, self.combine)
 
     def finish(self) -> Fit:

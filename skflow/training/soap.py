@@ -123,9 +123,11 @@ class _Turn:
                 basis.copy_(torch.eye(basis.shape[-1]))
 
     def into_bases(self, vector: Tensor, out: Tensor) -> None:
+        """Set the stack's part of ``out`` to what that of ``vector`` is in the bases."""
         self.stack.of(out).copy_(_between(self.bases, self.stack.of(vector)))
 
     def add_out_of_bases(self, vector: Tensor, out: Tensor) -> None:
+        """Add to the stack's part of ``out`` what that of ``vector``, in the bases, is out of them."""
         inverses = [None if basis is None else basis.mT for basis in self.bases]
         self.stack.of(out).add_(_between(inverses, self.stack.of(vector)))
 
