@@ -46,7 +46,7 @@ def one():
 @pytest.fixture(scope="module")
 def two():
     with few_folds():
-        return FlowRegressor(random_state=0, max_iter=20).fit(*draw_two(400))
+        return FlowRegressor(random_state=0, max_iter=60).fit(*draw_two(400))
 
 
 def test_the_density_is_near_the_truth(one):
