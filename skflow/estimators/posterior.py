@@ -60,10 +60,10 @@ class FlowPosterior(ImportanceSampling, BaseFlow):
         pairs by ``feature_names``. Rows outside are never asked about.
     feature_names : array-like of str, default=None
         Names of the columns.
-    max_iter, batch_size, early_stopping, validation_fraction, n_iter_no_change, tol : as in `FlowDensity`
+    max_iter, batch_size, learning_rate_init, alpha : as in `FlowDensity`
         Of the fit of that flow to all draws.
-    learning_rate_init, alpha : as in `FlowDensity`
-        Of all flows that are trained.
+    early_stopping, validation_fraction, n_iter_no_change, tol : as in `FlowDensity`
+        Likewise.
     warm_start : False
         Nothing else: every fit starts from scratch.
     checkpoint : None
