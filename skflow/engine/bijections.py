@@ -21,6 +21,7 @@ from ..flows.bijections.embedded_context import EmbeddedContext
 from ..flows.bijections.inverse import Inverse
 from ..flows.bijections.linear import Permutation
 from .tape import Graph, Tape
+from .threads import on_one_thread
 from .tiles import fill_tiles, from_tiles
 
 Mapped = tuple[Tensor, Tensor | None]
@@ -49,6 +50,7 @@ def _rows(tiles):
 
 def record_rows(tape: Tape, direction: Callable, x: Tensor, context: Tensor | None) -> Mapped:
     """A function of rows, and of a context or None, to rows and log-determinants, as a link of its own."""
+    direction = on_one_thread(direction)
     tape.next_link()
     z, log_abs_det = tape.output(*x.shape), tape.keep(len(x), x.shape[2])
 
@@ -76,7 +78,7 @@ def _record_plain(tape, link, x, context):
                 if into is not None:
                     into.copy_(grad)
 
-        tape.add(pull_back)
+        tape.add(on_one_thread(pull_back))
         return grad_x, grads
 
     return *record_rows(tape, lambda rows, _: graph(rows), x, context), back

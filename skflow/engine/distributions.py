@@ -7,6 +7,7 @@ with respect to ``z`` and to the parameters, in the order of ``parameters()``; N
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -16,6 +17,7 @@ from ..flows.distributions.distribution import LOG_2PI, Distribution
 from ..flows.distributions.gaussian_mixture import GaussianMixture
 from ..flows.distributions.normal import StandardNormal
 from .tape import Graph, Tape
+from .threads import on_one_thread
 from .tiles import from_tiles
 
 Recorded = tuple[Tensor, Callable]
@@ -32,7 +34,8 @@ def record(tape: Tape, base: Distribution, z: Tensor, context: Tensor | None) ->
             return [base.log_prob(*rows).view(len(z), -1)]
 
         graph = Graph(tape, log_prob, base.parameters())
-        return _record(tape, base, z, graph, lambda base, grad_log_prob: graph.gradients(grad_log_prob))
+        pull_back = on_one_thread(lambda base, grad_log_prob: graph.gradients(grad_log_prob))
+        return _record(tape, base, z, on_one_thread(graph), pull_back)
     return form.record(tape, base, z, context)
 
 
@@ -81,7 +84,10 @@ def record_normal(tape: Tape, base: StandardNormal, z: Tensor, context: Tensor |
 
 def record_mixture(tape: Tape, base: GaussianMixture, z: Tensor, context: Tensor | None) -> Recorded:
     """`GaussianMixture`."""
-    return _record(tape, base, z, lambda z: _mixture(base, z), _mixture_gradients)
+    evaluate, gradients = functools.partial(_mixture, base), _mixture_gradients
+    if len(z) == 1:  # threads share the tiles, but a single one they would divide
+        evaluate, gradients = on_one_thread(evaluate), on_one_thread(gradients)
+    return _record(tape, base, z, evaluate, gradients)
 
 
 def _mixture(base, z):

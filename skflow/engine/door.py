@@ -1,6 +1,8 @@
-"""The door to the engine: programs where there are any, or None."""
+"""The door to the engine: programs where there are any."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,9 @@ from ..flows.flow import Flow
 from .compiler import load
 from .dispatch import FORMS
 from .programs import LogDensity, Map
-from .threads import loops_have_threads
+from .threads import on_one_thread
+
+Direction = Callable[..., tuple[Tensor, Tensor]]
 
 
 def log_density(
@@ -43,21 +47,25 @@ def log_density(
     return LogDensity(flow, FORMS, like, context, gradients)
 
 
-def forward(bijection: Bijection, like: Tensor, context: Tensor | None = None, *, kernels: bool = True) -> Map | None:
-    """A program for a bijection from data to latent, or None: see `log_density`."""
-    return Map(bijection, FORMS, like, context) if kernels and is_fast(bijection, like) else None
+def forward(bijection: Bijection, like: Tensor, context: Tensor | None = None, *, kernels: bool = True) -> Direction:
+    """A program for a bijection from data to latent, or the module's own `forward`: see `log_density`."""
+    if kernels and is_fast(bijection, like):
+        return Map(bijection, FORMS, like, context)
+    return on_one_thread(bijection.forward)
 
 
-def inverse(bijection: Bijection, like: Tensor, context: Tensor | None = None, *, kernels: bool = True) -> Map | None:
-    """A program for the other direction, or None: see `log_density`."""
-    return Map(bijection, FORMS, like, context, inverse=True) if kernels and is_fast(bijection, like) else None
+def inverse(bijection: Bijection, like: Tensor, context: Tensor | None = None, *, kernels: bool = True) -> Direction:
+    """A program for the other direction, or the module's own `inverse`."""
+    if kernels and is_fast(bijection, like):
+        return Map(bijection, FORMS, like, context, inverse=True)
+    return on_one_thread(bijection.inverse)
 
 
 def log_prob(flow: Distribution, x: Tensor, context: Tensor | None = None, *, kernels: bool = True) -> Tensor:
     """`Distribution.log_prob` without a graph, the fast way where there is one."""
     rows = [x] if context is None else [x, context]
     with torch.no_grad():
-        return (log_density(flow, *rows, kernels=kernels) or flow.log_prob)(*rows)
+        return (log_density(flow, *rows, kernels=kernels) or on_one_thread(flow.log_prob))(*rows)
 
 
 def is_fast(module: nn.Module, like: Tensor) -> bool:
@@ -66,7 +74,5 @@ def is_fast(module: nn.Module, like: Tensor) -> bool:
     numbers = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
     if not (layers and numbers and all(type(m.network) in FORMS for m in layers)):
         return False
-    weights = [layer.affine for m in layers for layer in m.network.layers()]
-    work = len(like) * sum(weight.numel() for weight in weights)
-    same = all(weight.dtype == like.dtype for weight in weights)
-    return same and loops_have_threads(work) and load("queue") is not None
+    same = all(layer.affine.dtype == like.dtype for m in layers for layer in m.network.layers())
+    return same and load("queue") is not None

@@ -17,8 +17,8 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-MIN_WORK_PER_THREAD = 5_000_000  # multiply-adds of a step; below it a thread costs about what it brings
-MIN_WORK_PER_LOOP = 200_000  # multiply-adds that a thread is given of one compiled loop
+MIN_WORK_PER_THREAD = 2_000_000  # multiply-adds of a step; below it a thread costs about what it brings
+MIN_WORK_PER_LOOP = 100_000  # multiply-adds that a thread is given of one compiled loop
 PATIENCE = 0.3  # seconds, after which calls are made on one thread for comparison
 N_TRIALS = 3  # calls
 MOST_LOST = 0.1  # of the time may be lost in trials
@@ -42,6 +42,17 @@ def threads_for(work: float) -> Iterator[None]:
         yield
     finally:
         _set_threads(before.pop())
+
+
+def on_one_thread(function: Callable[..., Result]) -> Callable[..., Result]:
+    """The function on a single thread: what torch's operations come to may depend on how many they are shared among."""
+
+    @functools.wraps(function)
+    def call(*args):
+        with threads_for(0):
+            return function(*args)
+
+    return call
 
 
 def _set_threads(n):
@@ -90,11 +101,6 @@ def _pool():
 @functools.cache
 def _n_cores():
     return os.cpu_count() or 1
-
-
-def loops_have_threads(work: float) -> bool:
-    """Whether compiled loops have as many threads as torch's operations would for ``work`` multiply-adds of a step."""
-    return _pool() is not None or _n_cores() == 1 or work < 2 * MIN_WORK_PER_THREAD
 
 
 def most_threads(work: int) -> int:

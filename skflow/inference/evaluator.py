@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import engine
-from ..engine import TILE, Pace, threads_for
+from ..engine import TILE, Pace, on_one_thread, threads_for
 from ..flows.distributions.distribution import Distribution
 from ..flows.flow import Flow
 from .conversion import converted
@@ -34,21 +34,27 @@ class Evaluator:
     def log_density(self, X: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """Log-density of every row in nats, shape (n,)."""
         log_prob = _made_once(
-            lambda flow, *rows: engine.log_density(flow, *rows, kernels=self.kernels) or flow.log_prob
+            lambda flow, *rows: engine.log_density(flow, *rows, kernels=self.kernels) or on_one_thread(flow.log_prob)
         )
         return self.by_chunks(log_prob, X, context)
 
     def to_latent(self, X: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """Rows where the density is the standard normal, shape (n, d)."""
-        forward = _made_once(
-            lambda flow, *rows: engine.forward(flow.bijection, *rows, kernels=self.kernels) or flow.bijection.forward
-        )
-        return self.by_chunks(lambda flow, x, *c: flow.base.to_normal(forward(flow, x, *c)[0], *c), X, context)
+        forward = _made_once(lambda flow, *rows: engine.forward(flow.bijection, *rows, kernels=self.kernels))
+
+        def to_normal(flow, x, *context):
+            return on_one_thread(flow.base.to_normal)(forward(flow, x, *context)[0], *context)
+
+        return self.by_chunks(to_normal, X, context)
 
     def from_latent(self, Z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """The inverse of `to_latent`."""
         inverse = self._inverse()
-        return self.by_chunks(lambda flow, z, *c: inverse(flow, flow.base.from_normal(z, *c), *c)[0], Z, context)
+
+        def from_normal(flow, z, *context):
+            return inverse(flow, on_one_thread(flow.base.from_normal)(z, *context), *context)[0]
+
+        return self.by_chunks(from_normal, Z, context)
 
     def sample(self, n: int, generator: torch.Generator, context: np.ndarray | None = None) -> np.ndarray:
         """Draw ``n`` rows in the precision of the flow, one for each context where there are some; shape (n, d)."""
@@ -60,7 +66,7 @@ class Evaluator:
             inverse = self._inverse()
             return self.by_chunks(lambda flow, z, *c: inverse(flow, z, *c)[0], latent, context)
         size = self._chunk_size(flow)
-        with torch.inference_mode(), threads_for(min(n, size) * flow.width * 64):
+        with torch.inference_mode(), threads_for(0):
             parts = [
                 flow.sample(min(size, n - i), None if given is None else given[i : i + size], generator).numpy()
                 for i in range(0, n, size)
@@ -88,9 +94,7 @@ class Evaluator:
         return TILE * int(np.clip(round(CHUNK_NUMBERS / flow.width / TILE), 1, MAX_CHUNK_TILES))
 
     def _inverse(self):
-        return _made_once(
-            lambda flow, *rows: engine.inverse(flow.bijection, *rows, kernels=self.kernels) or flow.bijection.inverse
-        )
+        return _made_once(lambda flow, *rows: engine.inverse(flow.bijection, *rows, kernels=self.kernels))
 
 
 def _made_once(make: Callable[..., Callable]) -> Callable:

@@ -160,7 +160,7 @@ class _Members:
     def cdf_and_density(self, v: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of the mixture at ``v`` (n, 1), shape (n,) each."""
         if self._forward is None:
-            self._forward = [self._made(engine.forward, member, "forward") for member in self._mixture.members]
+            self._forward = [self._made(engine.forward, member) for member in self._mixture.members]
         weights = self._mixture.weights.expand(len(v), -1) if weights is None else weights
         share = density = 0
         for k, (forward, member) in enumerate(zip(self._forward, self._mixture.members)):
@@ -174,10 +174,9 @@ class _Members:
         """Rows of every member from normal scores (n, d), of one target increasing with them."""
         out = []
         for sign, member in zip(self._signs, self._mixture.members):
-            z = member.base.from_normal(u if u.shape[1] > 1 else sign * u, self._context)
-            out.append(self._made(engine.inverse, member, "inverse")(z, self._context)[0])
+            z = engine.on_one_thread(member.base.from_normal)(u if u.shape[1] > 1 else sign * u, self._context)
+            out.append(self._made(engine.inverse, member)(z, self._context)[0])
         return out
 
-    def _made(self, make, member, direction):
-        made = make(member.bijection, self._like, self._context, kernels=self._kernels)
-        return made or getattr(member.bijection, direction)
+    def _made(self, make, member):
+        return make(member.bijection, self._like, self._context, kernels=self._kernels)

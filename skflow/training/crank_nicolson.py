@@ -97,9 +97,9 @@ class CrankNicolson:
 
 def _maps(flow, like):
     """Of a flow's bijection, both directions."""
-    forward = engine.forward(flow.bijection, like) or flow.bijection
+    forward = engine.forward(flow.bijection, like)
     z = forward(like)[0].clone()
-    return forward, engine.inverse(flow.bijection, z) or flow.bijection.inverse
+    return forward, engine.inverse(flow.bijection, z)
 
 
 def _correlation(a, b):

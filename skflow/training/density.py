@@ -163,7 +163,7 @@ class DensityFitting(Fitting):
         if self.estimator.base == "normal":
             return torch.empty(0, self.n_features)
         some = self._scaled(start, rows[: hp.MAX_BASE_ROWS])
-        return (engine.forward(layers, *some, kernels=self.plan.kernels) or layers)(*some)[0]
+        return engine.forward(layers, *some, kernels=self.plan.kernels)(*some)[0]
 
     def _on_all_rows(self, fit: Fit, winner: Candidate) -> Fit:
         """The same start, rates and number of steps on all rows: none is left out of the final flow.

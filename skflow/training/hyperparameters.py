@@ -43,9 +43,10 @@ BROAD_VARIANCE = 4.0  # times that of the rows, column by column
 INITIAL_ROWS = 1000  # from which layers set what they read off data
 SMALL = 500  # training rows; a smaller network learns as much from them
 LONG, VERY_LONG = 20_000, 1_400_000  # training rows
-WIDTHS = 32, 64, 128  # hidden units of a layer for a small table, one in between, a long one
-DEPTHS = 2, 3  # layers for a small table and any other
-BINS = 8, 16  # of a spline for less than a thousand rows and more
+WIDTHS = 32, 64, 64  # hidden units of a layer for a small table, one in between, a long one
+DEPTHS = 2, 3, 5  # layers for the same
+ROWS_FOR_MORE_BINS = 2000  # training rows
+BINS = 8, 16  # of a spline for fewer rows and more
 
 # The choice between starts
 TRIAL_SHARE = 0.1  # of all steps are made by every start before they are compared
@@ -57,8 +58,9 @@ MAX_SHARE_CUT_SHORT = 0.05  # of all steps may be missing from passes in which a
 TRUST_IN_RISE = 1.0  # of the last doubling's rise is what the next doubling is expected to bring
 
 # The steps
-MIN_STEPS, STEPS, STEPS_EXPONENT = 100, 215, 0.55  # of a table of 500 rows, growing with this power of the rows
-BATCH_SIZE = 256  # up to a long table
+MIN_STEPS = 90
+STEPS, STEPS_EXPONENT = (130, 215), 0.55  # of 500 rows if small and if not, and growing with this power of the rows
+BATCH_SIZES = 128, 256  # for a small table, and up to a long one
 BATCH_EXPONENT, LONG_STEPS_EXPONENT = 0.5, 0.85  # with which batch and steps grow beyond
 LEARNING_RATE, RATE_EXPONENT = 8e-3, 0.25  # up to a long table, and with which it falls beyond
 COLUMNS_AT_FULL_LENGTH = 64  # of more columns each step is so dear that there are fewer
@@ -68,7 +70,7 @@ BETAS = 0.95, 0.95  # what the means of the gradient and of its square keep from
 BETA_COVARIANCE, COVARIANCE_STEPS = 0.9, 3  # what the mean covariance keeps, from one of so many steps to the next
 BASIS_STEPS = 15  # after which the bases follow the covariances
 EARLY_STEPS = 4  # after each of which both do
-MAX_SIDE = 200  # rows of a covariance
+MAX_SIDE = 128  # rows of a covariance
 ALPHA_PER_COLUMN, MAX_ALPHA = 40.0, 10.0  # over the number of rows is the weight decay, at most
 WARMUP_STEPS, MAX_WARMUP_SHARE = 100, 0.2  # of the learning rate, and the share of all steps that they are at most
 MAX_DROPS, RATE_AFTER_DROP = 1, 0.1  # of the rate where patience is at an end, and what is left of it each time
@@ -173,10 +175,13 @@ class Plan:
 def resolve_flow(estimator, n: int) -> FlowSettings:
     """Depth, hidden layer sizes and bins for ``n`` training rows."""
     recipe = FLOWS.get(estimator.flow) if isinstance(estimator.flow, str) else None
-    depth = _unless_auto(estimator.depth, (recipe.depth if recipe else None) or DEPTHS[n >= SMALL])
-    sizes = _unless_auto(estimator.hidden_layer_sizes, 2 * (WIDTHS[(n >= SMALL) + (n >= LONG)],))
+    length = (n >= SMALL) + (n >= LONG)
+    depth = _unless_auto(estimator.depth, (recipe.depth if recipe else None) or DEPTHS[length])
+    sizes = _unless_auto(estimator.hidden_layer_sizes, 2 * (WIDTHS[length],))
     hidden = tuple(int(s) for s in np.atleast_1d(sizes))
-    return FlowSettings(int(depth), hidden, int(_unless_auto(estimator.n_bins, BINS[n >= 1000])), estimator.ordering)
+    return FlowSettings(
+        int(depth), hidden, int(_unless_auto(estimator.n_bins, BINS[n >= ROWS_FOR_MORE_BINS])), estimator.ordering
+    )
 
 
 def _unless_auto(value, default):
@@ -192,10 +197,10 @@ def resolve_plan(estimator, n: int, d: int) -> Plan:
     """
     growth = max(1.0, min(n, VERY_LONG) / LONG)
     # Batches are equal: a few rows more in each would leave most of a tile empty.
-    most = int(BATCH_SIZE * growth**BATCH_EXPONENT)
+    most = int(BATCH_SIZES[n >= SMALL] * growth**BATCH_EXPONENT)
     batch_size = _unless_auto(estimator.batch_size, most if n < 2 * most else n // math.ceil(n / most))
     n_batches = max(1, n // batch_size)
-    n_steps = max(MIN_STEPS, STEPS * (min(n, LONG) / 500) ** STEPS_EXPONENT * growth**LONG_STEPS_EXPONENT)
+    n_steps = max(MIN_STEPS, STEPS[n >= SMALL] * (min(n, LONG) / 500) ** STEPS_EXPONENT * growth**LONG_STEPS_EXPONENT)
     n_steps /= max(1.0, d / COLUMNS_AT_FULL_LENGTH)
     longer = max(1.0, min(d, COLUMNS_AT_FULL_LENGTH) / 8) ** 0.5
     max_iter = _unless_auto(estimator.max_iter, max(1, round(n_steps * longer / n_batches)))

@@ -37,7 +37,7 @@ def draw(flow: Distribution, n: int, generator: torch.Generator) -> Tensor:
     if type(flow) is not Flow:
         return flow.sample(n, None, generator)
     z = flow.base.sample(n, None, generator)
-    inverse = engine.inverse(flow.bijection, z[:ROWS_AT_A_TIME]) or flow.bijection.inverse
+    inverse = engine.inverse(flow.bijection, z[:ROWS_AT_A_TIME])
     return torch.cat([inverse(rows)[0].clone() for rows in z.split(ROWS_AT_A_TIME)])
 
 

@@ -31,13 +31,17 @@ class MaximumLikelihood:
         """Set the gradient of ``params`` to that of the loss of a batch; the loss."""
         program = self._program(batch, gradients=True)
         if program is None:
-            log_prob = self.flow.stochastic_log_prob(batch.x, batch.context, generator)
-            loss = -(log_prob * batch.share).sum()
-            params.differentiate(loss)
-            return float(loss.detach())
+            return self._differentiate_by_torch(params, batch, generator)
         log_prob = program(*batch.rows)
         params.take(program.gradients(-batch.share))
         return -float(log_prob @ batch.share)
+
+    @engine.on_one_thread
+    def _differentiate_by_torch(self, params, batch, generator):
+        log_prob = self.flow.stochastic_log_prob(batch.x, batch.context, generator)
+        loss = -(log_prob * batch.share).sum()
+        params.differentiate(loss)
+        return float(loss.detach())
 
     @torch.no_grad()
     def score(self, batches: list[Batch]) -> float:
@@ -45,7 +49,7 @@ class MaximumLikelihood:
         return sum(float(self._pace.call(self._log_prob(batch), *batch.rows) @ batch.share) for batch in batches)
 
     def _log_prob(self, batch):
-        return self._program(batch, gradients=False) or self.flow.log_prob
+        return self._program(batch, gradients=False) or engine.on_one_thread(self.flow.log_prob)
 
     def release(self) -> None:
         """Forget the programs: their memory, and where the parameters lay."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor, nn
 
@@ -136,7 +138,8 @@ class _Turn:
         g = self.stack.of(grad)
         for covariance, pair in zip(self.covariances, ((g, g.mT), (g.mT, g))):
             if covariance is not None:
-                covariance.baddbmm_(*pair, beta=hp.BETA_COVARIANCE, alpha=1 - hp.BETA_COVARIANCE)
+                with _threads_for(g):
+                    covariance.baddbmm_(*pair, beta=hp.BETA_COVARIANCE, alpha=1 - hp.BETA_COVARIANCE)
 
     def follow(self, mean: Tensor, square: Tensor) -> None:
         """Bring the bases nearer to the eigenvectors of the covariances, and the moments along.
@@ -156,11 +159,17 @@ def _split(vector, sides):
     return [part.view(count, n, n) if n else None for part, (count, n) in zip(parts, sides)]
 
 
+def _threads_for(stack):
+    """A block for products: threads share the matrices of a stack, but a single one they would divide, and round so."""
+    return threads_for(0) if len(stack) == 1 else contextlib.nullcontext()
+
+
 def _between(sides, x):
     """The product L^T x R, where a side of None is left out."""
     left, right = sides
-    x = x if left is None else left.mT @ x
-    return x if right is None else x @ right
+    with _threads_for(x):
+        x = x if left is None else left.mT @ x
+        return x if right is None else x @ right
 
 
 def _followed(covariance, basis):

@@ -317,8 +317,9 @@ class Run:
             self.stop("interrupted")
 
     def _lower_the_rate_or_stop(self):
-        drops = self.trainers[0].drops
-        if len(drops) == hp.MAX_DROPS or not self._validated or self.plan.n_steps is None:
+        plan, n_drops = self.plan, len(self.trainers[0].drops)
+        at_the_end = self.progress.n_iter >= plan.max_iter
+        if n_drops == hp.MAX_DROPS or not self._validated or plan.n_steps is None or at_the_end:
             self.stop("no_change")
             return
         self.progress.latest_iter = self.progress.n_iter

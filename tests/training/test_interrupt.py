@@ -37,8 +37,8 @@ class Counted(FlowDensity):
 
 
 def cut(cls=FlowDensity, **params):
-    """An estimator whose fits are interrupted at the 20th step."""
-    return quick(cls, **{"flow": Eventful(interrupt, at={20}), "max_iter": 10**4, **params})
+    """An estimator whose fits are interrupted at the tenth step."""
+    return quick(cls, **{"flow": Eventful(interrupt, at={10}), "max_iter": 10**4, **params})
 
 
 LOOPS = {

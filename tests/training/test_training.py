@@ -120,6 +120,10 @@ def test_fit_stops_early_where_nothing_gets_better(table):
     assert density.n_iter_ == (1 + hp.MAX_DROPS) * 3  # patience with every rate
 
 
+def test_patience_that_ends_with_the_last_pass_adds_none(table):
+    assert quick(max_iter=3, n_iter_no_change=3, tol=100.0).fit(table).n_iter_ == 3
+
+
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
 def test_curves_are_in_nats_of_the_data(unit, table):
     density = fit_quietly(quick(max_iter=10), unit * table)

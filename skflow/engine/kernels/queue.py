@@ -18,7 +18,7 @@ from ..blocks import COUNTER_BYTES, QUEUE
 from ..tiles import LANES
 from .memory import address_of, call, integer_at, take_next, zero_of
 
-compiled = functools.partial(numba.njit, nogil=True, error_model="numpy")
+compiled = functools.partial(numba.njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @functools.cache
@@ -68,7 +68,7 @@ def shared(function: Callable, part: Callable | None = None, part_name: str = ""
     ``part`` is what `evaluate`, a name that the function uses, stands for.
     """
     name = f"{function.__module__.rpartition('.')[2]}-{function.__name__}-{part_name}"
-    body = compiled(_with_globals(function, name, **({"evaluate": part} if part else {})))
+    body = compiled(_with_globals(function, name, **({"evaluate": part} if part else {})), inline="always")
     return _with_globals(_shared_loop(_sources()), name, do_item=body)
 
 
