@@ -18,7 +18,9 @@ from ..blocks import COUNTER_BYTES, QUEUE
 from ..tiles import LANES
 from .memory import address_of, call, integer_at, take_next, zero_of
 
-compiled = functools.partial(numba.njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+compiled = functools.partial(
+    numba.njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 
 
 @functools.cache
