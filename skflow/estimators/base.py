@@ -21,7 +21,7 @@ from ..training import distributed
 from ..training.density import DensityFitting
 from ..training.fit import Fit, Fitting
 from ..training.mixed import MixedFitting
-from ..training.progress import ProgressBar
+from ..training.progress_bar import ProgressBar
 from ..training.reservoir import Stream
 from ..utils.closest import closest
 from ..utils.user_warnings import warn_user

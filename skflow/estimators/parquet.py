@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..persistence.atomic import new_file
-from ..training.progress import RowBar
+from ..training.progress_bar import RowBar
 from ..utils.chunks import ROWS_AT_A_TIME, Chunks, ChunksInTurn, RowsInChunks, as_chunks
 from ..utils.frame_columns import arrow_table, select_columns
 from ..utils.frames import column_names, is_frame

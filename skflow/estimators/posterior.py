@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from ..persistence.registry import savable
 from ..training.importance_weights import TRUSTED_K, effective_sample_size, log_mean, log_mean_std
 from ..training.posterior import PosteriorFit, PosteriorFitting
-from ..training.progress import GenerationLines
+from ..training.progress_bar import GenerationLines
 from ..training.target import Target
 from ..utils.global_settings import shield
 from ..utils.user_warnings import warn_user

@@ -24,8 +24,9 @@ from .data import TableSource
 from .fit import Fit, Fitting
 from .hyperparameters import resolve_flow, resolve_plan
 from .initialization import build_layers, fit_bases
+from .run import Run
 from .table import Fold
-from .trainer import Run, Trainer
+from .trainer import Trainer
 
 
 @dataclass

@@ -24,9 +24,10 @@ from .fit import Fit, Fitting
 from .hyperparameters import Plan, resolve_flow, resolve_plan
 from .initialization import build_layers, fit_bases, refit_base
 from .objectives import MaximumLikelihood
+from .run import Run
 from .selection import Candidate, select
 from .table import Fold
-from .trainer import Run, Trainer
+from .trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from .data import NoisySource, TableSource
 from .fit import Fit, Fitting
 from .hyperparameters import resolve_flow, resolve_plan
 from .initialization import build_layers, fit_bases, refit_base
-from .trainer import Run, Trainer
+from .run import Run
+from .trainer import Trainer
 
 
 class EnsembleFitting(Fitting):

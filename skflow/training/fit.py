@@ -20,8 +20,8 @@ from ..flows.distributions.order_average import average_over_orderings
 from ..flows.flow import Flow
 from ..flows.registry import FlowSettings
 from .hyperparameters import Plan
+from .progress import Progress
 from .table import Table
-from .trainer import Progress
 
 
 @dataclass

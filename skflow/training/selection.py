@@ -11,7 +11,7 @@ from operator import itemgetter
 from . import hyperparameters as hp
 from .fit import Fit
 from .hyperparameters import Plan
-from .trainer import Run
+from .run import Run
 
 
 @dataclass

@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 import skflow
 from skflow import DensityDisplay, FlowDensity, LatentDisplay, LossCurveDisplay
 from skflow.displays.panels import mass_levels
-from skflow.training.progress import ProgressBar
-from skflow.training.trainer import Progress
+from skflow.training.progress import Progress
+from skflow.training.progress_bar import ProgressBar
 
 from ..helpers import ESTIMATORS, fit_quietly, quick
 

@@ -17,7 +17,7 @@ from skflow.flows import Flow, FlowSettings, StandardNormal, build_flow
 from skflow.persistence.checkpoints import CheckpointFiles
 from skflow.training import distributed
 from skflow.training import hyperparameters as hp
-from skflow.training import trainer as trainer_module
+from skflow.training import run as run_module
 from skflow.training.data import NoisySource, Part, ShardSource, TableSource
 from skflow.training.distributed import DistributedFitError
 from skflow.training.hyperparameters import Plan
@@ -356,14 +356,14 @@ def test_an_interrupt_on_one_rank_reaches_all(ranks):
 
 
 def fit_interrupted(rank):
-    plain = trainer_module.keeps_the_fit
-    trainer_module.keeps_the_fit = lambda: True
+    plain = run_module.keeps_the_fit
+    run_module.keeps_the_fit = lambda: True
     try:
         with pytest.warns(UserWarning, match="interrupted"):
             density = quick(flow=Eventful(interrupt_myself if rank else same, at={20}), max_iter=1000)
             return state(density.fit(rows()))
     finally:
-        trainer_module.keeps_the_fit = plain
+        run_module.keeps_the_fit = plain
 
 
 def test_an_interrupted_fit_keeps_the_same_flow_on_all_ranks(ranks):

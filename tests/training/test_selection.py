@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from skflow.training.hyperparameters import TRIAL_GROWTH, TRUST_IN_RISE
+from skflow.training.progress import Progress
 from skflow.training.selection import Candidate, best_start
-from skflow.training.trainer import Progress
 
 LENGTH = 200  # passes
 

@@ -13,8 +13,8 @@ from torch import nn
 from skflow import FlowDensity
 from skflow.flows import Bijection
 from skflow.training import hyperparameters as hp
-from skflow.training.progress import ProgressBar
-from skflow.training.trainer import Progress
+from skflow.training.progress import Progress
+from skflow.training.progress_bar import ProgressBar
 
 from ..helpers import ESTIMATORS, EVERY_FLOW, fit_quietly, quick, same_flow
 
