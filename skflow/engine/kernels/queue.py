@@ -18,6 +18,7 @@ from ..blocks import COUNTER_BYTES, QUEUE
 from ..tiles import LANES
 from .memory import address_of, call, integer_at, take_next, zero_of
 
+# Called from compiled code alone: no wrappers for Python, and `shared` has a kernel inlined. Both save time to compile.
 compiled = functools.partial(
     numba.njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
