@@ -22,7 +22,7 @@ wine = load_wine(as_frame=True).data[names]
 train, held_out = train_test_split(wine, test_size=0.5, random_state=0)
 
 density = FlowDensity(random_state=0).fit(train)
-drawn = density.sample(len(held_out), random_state=0)
+drawn = density.sample(len(held_out), random_state=0).to_numpy()
 
 # %%
 # Pairs of columns

@@ -58,7 +58,7 @@ MAX_SHARE_CUT_SHORT = 0.05  # of all steps may be missing from passes in which a
 TRUST_IN_RISE = 1.0  # of the last doubling's rise is what the next doubling is expected to bring
 
 # The steps
-MIN_STEPS = 90
+MIN_STEPS = 90  # of any table
 STEPS, STEPS_EXPONENT = (130, 215), 0.55  # of 500 rows if small and if not, and growing with this power of the rows
 BATCH_SIZES = 128, 256  # for a small table, and up to a long one
 BATCH_EXPONENT, LONG_STEPS_EXPONENT = 0.5, 0.85  # with which batch and steps grow beyond
